@@ -1,0 +1,72 @@
+"""The terminal: data on stdout, everything else on stderr; NO_COLOR honoured; bars only on a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@cache
+def out() -> Console:
+    """stdout, for data."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+@cache
+def err() -> Console:
+    """stderr, for everything else."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+class TerminalProgress:
+    """Progress on stderr: a bar on a terminal for anything over a second, quiet lines otherwise."""
+
+    def say(self, text: str) -> None:
+        """Print the step."""
+        err().print(text, style="dim", markup=False)
+
+    @contextmanager
+    def bar(self, label: str, total: int | None, unit: str = "B") -> Iterator[Callable[[int], None]]:
+        """A bar that appears after a second, and only on a terminal."""
+        if not sys.stderr.isatty():
+            yield lambda _n: None
+            return
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        column = DownloadColumn() if unit == "B" else MofNCompleteColumn()
+        bar = Progress(
+            TextColumn(label), BarColumn(), column, TimeRemainingColumn(), console=err(), transient=True
+        )
+        task = bar.add_task(label, total=total)
+        begun, shown = time.monotonic(), False
+
+        def advance(amount: int) -> None:
+            nonlocal shown
+            bar.advance(task, amount)
+            if not shown and time.monotonic() - begun > 1:
+                shown = True
+                bar.start()
+
+        try:
+            yield advance
+        finally:
+            if shown:
+                bar.stop()

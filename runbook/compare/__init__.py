@@ -1,0 +1,1 @@
+"""Arithmetic over two records. Pure: never hears of Docker."""

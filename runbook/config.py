@@ -1,0 +1,1 @@
+"""runbook.yaml: read, checked against its schema, turned into values."""

@@ -1,0 +1,1 @@
+"""Files and trees by content: hashing, walking, the stat cache, safe opening."""

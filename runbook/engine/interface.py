@@ -1,0 +1,130 @@
+"""What an engine is: it builds an environment from a plan and runs a job in it, in a sandbox.
+
+A new engine is one new file beside this one with a module-level `MEMBER`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from runbook.model.code import Shape
+from runbook.model.environment import Base, Interpreter
+from runbook.model.execution import Execution
+from runbook.progress import Progress
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What has to stand before the job can run."""
+
+    environment_id: str
+    """`sha256:…`; names the image."""
+    base: Base
+    layout: Path | None
+    """OCI layout folder of the base when it is carried, already verified; None: from a registry or the engine."""
+    interpreter: Interpreter
+    requirements: Path
+    """The hashed requirements file."""
+    wheels: Path
+    """Folder that holds every wheel the requirements name, hash-checked."""
+    frozen: tuple[str, ...] = ()
+    """`name==version` of what must be installed afterwards."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """An environment that is ready."""
+
+    engine: str
+    handle: str
+    """Image id, or the path of a virtual environment."""
+    cached: bool
+    """True when nothing had to be built."""
+    python: str
+    """Absolute path of the environment's interpreter."""
+    substitutions: tuple[str, ...] = ()
+    """What had to be replaced, one sentence each; empty when nothing was."""
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A file or tree of the host that the job sees read-only."""
+
+    source: Path
+    target: str
+    """Absolute POSIX path that the job sees."""
+    shape: Shape = Shape()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of the sandbox. None: the engine's default."""
+
+    memory_bytes: int | None = None
+    cpus: float | None = None
+    pids: int = 4096
+    time_s: float | None = None
+    output_bytes: int = 20 * 1024**3
+    """Bytes that the working folder may grow by."""
+    shm_bytes: int = 2 * 1024**3
+    tmp_bytes: int = 4 * 1024**3
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """One execution: what runs, where, with what in sight."""
+
+    argv: tuple[str, ...]
+    """As recorded; argv[0] is resolved inside the environment."""
+    root: str
+    """Absolute path at which the job finds its project, as on the original machine."""
+    cwd: str
+    """Relative to root."""
+    work: Path
+    """Writable copy of the project on the host; becomes `root` inside. Outputs are read from it afterwards."""
+    shape: Shape
+    """Links, modes and empty directories of the code, restored inside."""
+    mounts: tuple[Mount, ...]
+    variables: Mapping[str, str]
+    stdout: Path
+    stderr: Path
+    limits: Limits = Limits()
+    network: Literal["none", "allowed"] = "none"
+    gpus: bool = False
+    notes: tuple[str, ...] = field(default=())
+
+
+class Engine(Protocol):
+    """Where a rebuilt environment runs."""
+
+    @property
+    def name(self) -> str:
+        """`docker`, `local` …"""
+
+    @property
+    def isolation(self) -> str:
+        """One sentence: how strong the sandbox is, printed in every report."""
+
+    def available(self) -> str:
+        """Empty when it can be used here, else the reason."""
+
+    def hint(self) -> str:
+        """The command that makes it available."""
+
+    def describe(self) -> str:
+        """Name and version for a report, `Docker Engine 20.10.24 (overlay2, cgroup v1)`."""
+
+    def build(self, plan: Plan, progress: Progress) -> Built:
+        """Make the environment, or find it made. Raises EnvironmentNotRebuilt, NeedMissing."""
+
+    def probe(self, built: Built, script: bytes) -> bytes:
+        """Run the standard-library-only probe script inside the environment, sandboxed; its stdout."""
+
+    def run(self, built: Built, sandbox: Sandbox, progress: Progress) -> Execution:
+        """Run the job; a job that fails is an Execution, not an exception. Removes what it made, always."""
+
+    def sweep(self) -> int:
+        """Remove what a killed runbook left behind on this engine; how many things."""

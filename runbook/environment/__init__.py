@@ -1,0 +1,1 @@
+"""The environment: index, lock, wheels, base, and the plan that rebuilds it."""

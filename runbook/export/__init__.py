@@ -1,0 +1,1 @@
+"""Standard documents for other tools: one file per format."""

@@ -1,0 +1,1 @@
+"""The visible lists of steps; the only place where steps meet."""

@@ -1,0 +1,1 @@
+"""Runs the job once: streams, resources, and where its metrics are read."""

@@ -1,0 +1,75 @@
+"""The Record: a run as one document."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from runbook.model.code import Code
+from runbook.model.data import Input, Output
+from runbook.model.environment import Environment
+from runbook.model.fact import Evidence, Fact, Value
+from runbook.model.host import Accelerators, Host
+from runbook.model.job import Job, Outcome, Resources
+from runbook.model.metric import Metric, Tolerance
+
+SCHEMA: Final = "runbook/record/1"
+
+
+class Seed(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """One seed: where it was seen and its value as text."""
+
+    name: str
+    """`argv --seed`, `PYTHONHASHSEED`, `numpy.random.seed` …"""
+    value: str
+    evidence: Evidence
+
+
+class Finding(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """Something a person should know about this run."""
+
+    id: str
+    """Kebab-case and stable: `no-seed-seen`, `package-modified`."""
+    level: Literal["note", "warning"]
+    text: str
+
+
+class Redaction(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that was masked before hashing: where, and what kind of secret. Never the value or its hash."""
+
+    where: str
+    kind: str
+
+
+class Record(Value, frozen=True, kw_only=True, omit_defaults=False):
+    """Everything that decided a run's result. It holds no time but the run's own."""
+
+    schema: Literal["runbook/record/1"] = SCHEMA
+    runbook: str
+    """Version of runbook that froze it."""
+    run: str
+    """Run id."""
+    name: str
+    kind: Literal["original", "replay"]
+    replay_of: str = ""
+    """Bundle id that a replay replays."""
+    engine: str = "host"
+    """Where it ran: `host`, or the replay's engine."""
+    experiment: str = ""
+    job: Job
+    outcome: Outcome
+    resources: Resources
+    code: Code
+    environment: Environment
+    host: Host
+    accelerators: Fact[Accelerators]
+    seeds: tuple[Seed, ...] = ()
+    inputs: tuple[Input, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+    sources: tuple[str, ...] = ()
+    """Metric sources as declared, so that a replay reads them with the same code (see launch.metrics)."""
+    tolerances: tuple[Tolerance, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    redactions: tuple[Redaction, ...] = ()
+    extra: dict[str, Any] = {}
+    """What collectors of other packages found: name → JSON value."""

@@ -1,0 +1,1 @@
+"""Secrets, and later signatures and policies."""
