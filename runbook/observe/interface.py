@@ -6,11 +6,12 @@ A new collector is one new file beside this one with a module-level `MEMBER`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from runbook.model.fact import Fact
+from runbook.observe.probing import Probe
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,14 @@ class Context:
     """The job's whole environment; only allow-listed parts may enter a record."""
     interpreter: Fact[str]
     """Absolute path of the job's own Python."""
-    probe: Mapping[str, Any] | None
-    """What the probe printed inside that Python (see runbook.observe.probe), or None where it could not run."""
+    probe: Probe | None
+    """What the probe saw inside that Python (see runbook.observe.probing), or None where it could not run."""
     probe_failure: str = ""
     """Why there is no probe."""
+    extra_variables: tuple[str, ...] = ()
+    """Names of environment variables to keep besides the allow-list (`--env NAME`)."""
+    declared_seeds: Mapping[str, str] = field(default_factory=dict)
+    """Seeds that the user stated: name → value."""
 
 
 class Collector(Protocol):
