@@ -5,7 +5,7 @@ This file runs by itself, as `python probe.py [--no-record-check]` or through st
 only, is ASCII, and imports nothing of the environment that it describes. `runbook.observe.probing` reads it.
 """
 # Tens of thousands of paths go through here: os.path is several times faster than pathlib.
-# ruff: noqa: PTH, E402, UP036
+# ruff: noqa: E402, UP036, PTH100, PTH110, PTH112, PTH113, PTH116, PTH118, PTH119, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 
