@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runbook.model.job import Outcome, Resources
+from runbook.model.record import Finding
 
 
 @dataclass(frozen=True)
@@ -16,3 +17,5 @@ class Execution:
     resources: Resources
     stdout: Path
     stderr: Path
+    findings: tuple[Finding, ...] = ()
+    """What a person should know about this execution: a log that was cut, a process left behind."""
