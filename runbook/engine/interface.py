@@ -6,7 +6,7 @@ A new engine is one new file beside this one with a module-level `MEMBER`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -94,7 +94,8 @@ class Sandbox:
     limits: Limits = Limits()
     network: Literal["none", "allowed"] = "none"
     gpus: bool = False
-    notes: tuple[str, ...] = field(default=())
+    echo: bool = False
+    """Show the job's output on stderr while it runs, made safe to print."""
 
 
 class Engine(Protocol):
@@ -117,6 +118,9 @@ class Engine(Protocol):
     def describe(self) -> str:
         """Name and version for a report, `Docker Engine 20.10.24 (overlay2, cgroup v1)`."""
 
+    def warnings(self) -> tuple[str, ...]:
+        """What makes this engine weaker here than it could be, one sentence each."""
+
     def build(self, plan: Plan, progress: Progress) -> Built:
         """Make the environment, or find it made. Raises EnvironmentNotRebuilt, NeedMissing."""
 
@@ -124,7 +128,10 @@ class Engine(Protocol):
         """Run the standard-library-only probe script inside the environment, sandboxed; its stdout."""
 
     def run(self, built: Built, sandbox: Sandbox, progress: Progress) -> Execution:
-        """Run the job; a job that fails is an Execution, not an exception. Removes what it made, always."""
+        """Run the job; a job that fails is an Execution, not an exception. Removes what it made, always.
+
+        Raises NeedMissing for an input that cannot be placed or read, and KeyboardInterrupt after removing.
+        """
 
     def sweep(self) -> int:
         """Remove what a killed runbook left behind on this engine; how many things."""

@@ -17,5 +17,7 @@ class Execution:
     resources: Resources
     stdout: Path
     stderr: Path
+    substitutions: tuple[str, ...] = ()
+    """What the engine had to replace to run it, one sentence each."""
     findings: tuple[Finding, ...] = ()
     """What a person should know about this execution: a log that was cut, a process left behind."""

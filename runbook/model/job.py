@@ -42,6 +42,8 @@ class Outcome(Value, frozen=True, kw_only=True, omit_defaults=True):
     exit_code: Fact[int]
     signal: str = ""
     """Name of the signal that ended it, such as SIGKILL."""
+    reason: str = ""
+    """Why it was ended from outside (a limit that it broke), one sentence; empty when it ended by itself."""
     started: Fact[str]
     """UTC, RFC 3339 with seconds."""
     ended: Fact[str]
