@@ -86,7 +86,7 @@ def launch(
         status, usage = watch.run()
         process.returncode = status  # It has been reaped; subprocess must not wait for it again.
     return Execution(
-        outcome=_outcome(status, signals, watch.timed_out, started, watch.ended, watch.ended_at - begun),
+        outcome=_outcome(status, watch, signals, started, begun),
         resources=sampler.resources(usage),
         stdout=stdout,
         stderr=stderr,
@@ -285,13 +285,11 @@ def _abandon(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _outcome(
-    status: int, signals: _Signals, timed_out: bool, started: str, ended: str, duration: float
-) -> Outcome:
+def _outcome(status: int, watch: _Watch, signals: _Signals, started: str, begun: float) -> Outcome:
     ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     code = 128 + ended_by if ended_by else os.WEXITSTATUS(status)
     state: Status
-    if timed_out:
+    if watch.timed_out:
         state = "timeout"
     elif signals.received or ended_by == signal.SIGINT:
         state = "interrupted"
@@ -304,8 +302,8 @@ def _outcome(
         exit_code=observed(code),
         signal=_signal_name(ended_by) if ended_by else "",
         started=observed(started),
-        ended=observed(ended),
-        duration_s=observed(round(duration, 3)),
+        ended=observed(watch.ended),
+        duration_s=observed(round(watch.ended_at - begun, 3)),
     )
 
 

@@ -23,13 +23,14 @@ class Sampler:
         self._peak_rss = 0
         self._peak_processes = 1
         self._io: dict[str, int] = {}
-        # A child starts with the peak of the process that forked it: below ours, ru_maxrss says nothing about it.
-        self._own_peak = _maxrss_bytes(resource.getrusage(resource.RUSAGE_SELF))
+        self._own_peak = 0
         self._gpu = _Gpu() if gpu else None
 
     def attach(self, pid: int) -> None:
-        """Follow this process."""
+        """Follow this process, which was started just now."""
         self._pid = pid
+        # A child starts with the peak of the process that forked it: below ours, ru_maxrss says nothing about it.
+        self._own_peak = _maxrss_bytes(resource.getrusage(resource.RUSAGE_SELF))
 
     def sample(self) -> None:
         """Look at the tree once."""

@@ -1,0 +1,144 @@
+"""A run's metrics: final values and series, read from what the job wrote. A format is one file in this package."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from runbook import registry
+from runbook.digest.beneath import open_beneath
+from runbook.errors import RunbookError, UsageError
+from runbook.launch.metrics.interface import MetricReader, Reading, Readings, Source, parse_source
+from runbook.model.metric import Metric, Series
+from runbook.model.record import Finding
+
+
+def file_source(typed: str, root: Path, cwd: Path) -> str:
+    """The source `file:PATH` for a path as typed in `cwd`; raises UsageError outside of the root."""
+    path = os.path.relpath(cwd / typed, root)
+    return check_source("file:" + Path(path).as_posix()).text
+
+
+def pattern_source(name: str, pattern: str) -> str:
+    """The source `stdout:NAME=REGEX`; raises UsageError when the pattern cannot work."""
+    return check_source(f"stdout:{name}={pattern}").text
+
+
+def check_source(text: str) -> Source:
+    """The source, when some reader reads it; raises UsageError. Called before the job runs."""
+    source = parse_source(text)
+    _reader(source).check(source)
+    return source
+
+
+def read_metrics(sources: Sequence[str], root: Path, stdout: Path) -> Readings:
+    """The metrics of a run that has ended, from its declared sources.
+
+    root: the project's folder, where files are found; stdout: the log of the job's standard output.
+    A source that gives nothing is a finding and named in `missing`. A name that two sources give is prefixed with
+    its source in both, so that what it means does not depend on which of them a replay still has.
+    Raises UsageError for a source that no reader reads.
+    """
+    findings: list[Finding] = []
+    absent: list[str] = []
+    read: list[tuple[Source, str, Series]] = []
+    for source in [check_source(text) for text in dict.fromkeys(sources)]:
+        reading = _read(source, root, stdout, findings)
+        if reading is None or not reading.series:
+            absent.append(source.text)
+            if reading is not None:
+                what = "the pattern matched nothing" if source.kind == "stdout" else "holds no number"
+                findings.append(_warn("metric-absent", f"{source.label}: {what}"))
+            continue
+        findings += [_warn("metric-left-out", f"{source.label}: {text}") for text in reading.left_out]
+        read += [(source, name, series) for name, series in reading.series.items()]
+    named = _name(read, findings)
+    metrics = tuple(
+        Metric(
+            name=name,
+            final=series.values[-1],
+            points=len(series.values),
+            source=source.label,
+            evidence="observed",
+        )
+        for name, (source, series) in named.items()
+    )
+    curves = {name: series for name, (_, series) in named.items() if len(series.values) > 1}
+    return Readings(metrics=metrics, series=curves, findings=tuple(findings), missing=tuple(absent))
+
+
+def encode_series(series: Mapping[str, Series]) -> bytes:
+    """The text of series.json: name → steps and values, names sorted."""
+    return msgspec.json.format(msgspec.json.encode(dict(series), order="sorted"), indent=0) + b"\n"
+
+
+def decode_series(text: bytes) -> dict[str, Series]:
+    """The series of a series.json; raises msgspec.ValidationError, also where lengths differ."""
+    series = msgspec.json.decode(text, type=dict[str, Series])
+    for name, curve in series.items():
+        if len(curve.steps) != len(curve.values) or not curve.values:
+            raise msgspec.ValidationError(
+                f"the series {name} has {len(curve.steps)} steps, {len(curve.values)} values"
+            )
+    return series
+
+
+def _read(source: Source, root: Path, stdout: Path, findings: list[Finding]) -> Reading | None:
+    """What one source holds; None, and a finding, where it cannot be read."""
+    reader = _reader(source)
+    try:
+        with stdout.open("rb") if source.kind == "stdout" else open_beneath(root, source.path) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size > reader.cap:
+                raise ValueError(f"is larger than {reader.cap} bytes")
+            return reader.read(source, stream)
+    except FileNotFoundError:
+        findings.append(_warn("metric-absent", f"{source.label}: the job left no such file"))
+    except RecursionError:
+        findings.append(_warn("metric-unreadable", f"{source.label}: is nested too deeply"))
+    except (OSError, ValueError, RunbookError) as error:
+        findings.append(_warn("metric-unreadable", f"{source.label}: {error}"))
+    return None
+
+
+def _name(read: Iterable[tuple[Source, str, Series]], findings: list[Finding]) -> dict[str, tuple[Source, Series]]:
+    """Every series under a name of its own."""
+    by_name: dict[str, list[tuple[Source, Series]]] = {}
+    for source, name, series in read:
+        by_name.setdefault(name, []).append((source, series))
+    named: dict[str, tuple[Source, Series]] = {}
+    for name, holders in by_name.items():
+        if len(holders) == 1:
+            named.setdefault(name, holders[0])
+            continue
+        labels = ", ".join(source.label for source, _ in holders)
+        findings.append(
+            _warn("metric-name-conflict", f"{name} comes from {labels}; each is named after its source")
+        )
+        for source, series in holders:
+            prefixed = f"{source.path or 'stdout'}:{name}"
+            number = 2
+            while prefixed in named or prefixed in by_name:
+                prefixed, number = f"{source.path or 'stdout'}:{name}#{number}", number + 1
+            named[prefixed] = (source, series)
+    return named
+
+
+def _reader(source: Source) -> MetricReader:
+    readers: list[MetricReader] = list(registry.members("launch.metrics").values())
+    for reader in readers:
+        if reader.recognises(source):
+            return reader
+    raise UsageError(
+        "no reader for this metrics file",
+        source.path,
+        hint="write metrics as .json, .yaml, .csv, .tsv or .jsonl, or give --metric NAME=REGEX for the output",
+        id="metrics-format-unknown",
+    )
+
+
+def _warn(id: str, text: str) -> Finding:
+    return Finding(id=id, level="warning", text=text)
