@@ -1,1 +1,1 @@
-"""The environment: index, lock, wheels, base, and the plan that rebuilds it."""
+"""The environment rebuilt: index, lock, wheels, base, closure; plan and Dockerfile (pure)."""

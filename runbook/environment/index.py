@@ -1,0 +1,130 @@
+"""What the user's package indexes hold: the files of many releases at once, with their hashes, and their bytes.
+
+Everything that the user told pip holds here too: proxies, certificates, index URLs, find-links, credentials. The
+part that knows pip and pip-tools from within is `runbook.environment.repository`, imported when it is first needed,
+because pip takes most of a second to import.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from runbook.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from runbook.environment.repository import Repository
+
+_THREADS = 16
+
+
+@dataclass(frozen=True)
+class IndexFile:
+    """One file of a release, for whatever platform and Python."""
+
+    filename: str
+    url: str
+    """Without the hash fragment."""
+    sha256: str | None
+    """Hex; None where the index does not tell it."""
+    local: bool
+    """On this machine's disk (find-links, `file://` index): nobody else has it."""
+    requires_python: str = ""
+    yanked: bool = False
+    metadata_sha256: str | None = None
+    """sha256 of the wheel's METADATA where the index tells it (PEP 658/714)."""
+
+    @property
+    def wheel(self) -> bool:
+        """True for a wheel, False for a source archive."""
+        return self.filename.endswith(".whl")
+
+    @property
+    def path(self) -> Path | None:
+        """Where a local file lies."""
+        return Path(unquote(urlsplit(self.url).path)) if self.local else None
+
+
+@dataclass(frozen=True)
+class Release:
+    """All files of `name==version` on all indexes, sorted by file name; or why they could not be had."""
+
+    name: str
+    version: str
+    files: tuple[IndexFile, ...] = ()
+    problem: str = ""
+    """The first index that failed and how; empty when all answered."""
+    offline: bool = False
+    """No connection at all, as opposed to an index that answered with an error."""
+
+    @property
+    def remote(self) -> tuple[IndexFile, ...]:
+        """The files that other machines can fetch too."""
+        return tuple(file for file in self.files if not file.local)
+
+
+class Index:
+    """The user's indexes, asked in parallel.
+
+    cache: runbook's cache folder; pip's HTTP cache lies beneath it. pip_args: what would follow `pip install`.
+    """
+
+    def __init__(self, cache: Path, pip_args: Iterable[str] = ()) -> None:
+        self._cache = cache
+        self._pip_args = tuple(pip_args)
+        self._lock = threading.Lock()
+        self._made: Repository | None = None
+
+    @property
+    def _repository(self) -> Repository:
+        with self._lock:
+            if self._made is None:
+                from runbook.environment.repository import Repository
+
+                self._made = Repository(self._pip_args, self._cache)
+            return self._made
+
+    def warm(self) -> None:
+        """Load pip in the background, while the caller waits for other processes."""
+        threading.Thread(target=lambda: self._repository, name="index", daemon=True).start()
+
+    def files(
+        self, pins: Iterable[tuple[str, str]], progress: Progress = SILENT
+    ) -> Mapping[tuple[str, str], Release]:
+        """The releases of these `(normalised name, version)` pins. Never raises for an index that fails."""
+        wanted = list(dict.fromkeys(pins))
+        if not wanted:
+            return {}
+        repository = self._repository
+        with (
+            progress.bar("asking the package index", len(wanted), "packages") as advance,
+            ThreadPoolExecutor(min(_THREADS, len(wanted)), "index") as pool,
+        ):
+            found = {}
+            for pin, release in zip(wanted, pool.map(lambda pin: repository.release(*pin), wanted), strict=True):
+                found[pin] = release
+                advance(1)
+        return found
+
+    def hashes(self, release: Release) -> tuple[str, ...]:
+        """sha256 of every remote file of a release, through pip-tools; sorted.
+
+        What an index lists without a hash is downloaded for it, as pip-tools does. Raises OSError when that fails.
+        """
+        return self._repository.release_hashes(release)
+
+    @contextmanager
+    def open(self, file: IndexFile, offset: int = 0) -> Iterator[tuple[int, Iterator[bytes]]]:
+        """The bytes of a file from `offset` on: `(offset that the server agreed to, blocks)`. Raises OSError."""
+        with self._repository.download(file.url, offset) as answer:
+            yield answer
+
+    def uv_environment(self) -> dict[str, str]:
+        """The same indexes and certificates as variables that uv understands. They may hold credentials."""
+        return self._repository.uv_environment()
