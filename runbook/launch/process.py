@@ -104,6 +104,7 @@ class _Watch:
         self._pumps = pumps
         self._signals = signals
         self._sampler = sampler
+        self.timeout = timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._kill_at: float | None = None
         # Linux wakes us when the job ends; elsewhere it is looked at every 0.1 s.
@@ -301,6 +302,7 @@ def _outcome(status: int, watch: _Watch, signals: _Signals, started: str, begun:
         status=state,
         exit_code=observed(code),
         signal=_signal_name(ended_by) if ended_by else "",
+        reason=f"its time was up after {watch.timeout:g} s" if watch.timed_out else "",
         started=observed(started),
         ended=observed(watch.ended),
         duration_s=observed(round(watch.ended_at - begun, 3)),

@@ -1,0 +1,154 @@
+"""The run store: `.runbook/runs/ID/` in the project's root, a folder for every run that was observed.
+
+The record is written when the run starts and replaced when it ends, so that a run whose runbook was killed is
+plainly unfinished.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from runbook.digest.atomic import write_atomic
+from runbook.errors import UsageError
+from runbook.model.fact import missing, observed
+from runbook.model.job import Outcome
+from runbook.model.record import Record
+
+FOLDER: Final = ".runbook"
+_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
+_SHOWN = 10
+"""Runs that an error names."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's folder."""
+
+    id: str
+    path: Path
+
+    @property
+    def draft(self) -> Path:
+        """The record, as far as it is known."""
+        return self.path / "draft.json"
+
+    @property
+    def stdout(self) -> Path:
+        """Log of the job's standard output."""
+        return self.path / "stdout.log"
+
+    @property
+    def stderr(self) -> Path:
+        """Log of the job's standard error."""
+        return self.path / "stderr.log"
+
+    @property
+    def code(self) -> Path:
+        """The code as it was when the job started."""
+        return self.path / "code"
+
+    def write(self, record: Record) -> None:
+        """Replace the draft, at once and durably."""
+        write_atomic(self.draft, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+
+    def read(self) -> Record:
+        """The draft; raises UsageError when it is absent or not a record of this version."""
+        try:
+            return msgspec.json.decode(self.draft.read_bytes(), type=Record)
+        except FileNotFoundError:
+            raise UsageError(
+                "the run has no record: runbook was stopped before the job started", self.id, hint="run it again"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"the run's record cannot be read ({error})", self.draft, hint="run it again"
+            ) from None
+
+
+@dataclass(frozen=True)
+class RunStore:
+    """All runs of one project. `root` is the project's root, absolute."""
+
+    root: Path
+
+    @property
+    def path(self) -> Path:
+        """The store's folder; git ignores it by a file of its own."""
+        return self.root / FOLDER
+
+    def new(self) -> RunFolder:
+        """A fresh folder for a run that starts now. Two runbooks at once never get the same."""
+        runs = self.path / "runs"
+        runs.mkdir(parents=True, exist_ok=True)
+        ignore = self.path / ".gitignore"
+        if not ignore.exists():
+            write_atomic(ignore, b"*\n")
+        while True:
+            id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+            folder = RunFolder(id, runs / id)
+            try:
+                folder.path.mkdir(mode=0o700)
+            except FileExistsError:
+                continue
+            folder.code.mkdir()
+            return folder
+
+    def list(self) -> list[RunFolder]:
+        """Every run, oldest first."""
+        runs = self.path / "runs"
+        names = sorted(p.name for p in runs.iterdir() if _ID.fullmatch(p.name)) if runs.is_dir() else []
+        return [RunFolder(name, runs / name) for name in names]
+
+    def load(self, wanted: str = "last") -> RunFolder:
+        """The run of this id or unique beginning of one, or the `last`. Raises UsageError naming what is there."""
+        runs = self.list()
+        if not runs:
+            hint = "record one: runbook run -- python train.py"
+            raise UsageError("no run is recorded here", self.root, hint=hint, id="no-runs")
+        if wanted == "last":
+            return runs[-1]
+        found = [run for run in runs if run.id.startswith(wanted)] if wanted else []
+        exact = [run for run in found if run.id == wanted]
+        if len(exact or found) == 1:
+            return (exact or found)[0]
+        listed = "\n".join(f"  {describe(run)}" for run in (found or runs)[-_SHOWN:])
+        what = f"{len(found)} runs begin like this" if found else "no such run"
+        raise UsageError(what, wanted, hint=f"name one of these, or `last`:\n{listed}", id="no-such-run")
+
+
+def find_store(start: Path) -> RunStore:
+    """The store of the nearest folder upwards that has one; else of `start` itself, empty."""
+    start = start.absolute()
+    for folder in (start, *start.parents):
+        if (folder / FOLDER / "runs").is_dir():
+            return RunStore(folder)
+    return RunStore(start)
+
+
+def describe(run: RunFolder) -> str:
+    """One line for a list: id, status, name."""
+    try:
+        record = run.read()
+    except UsageError:
+        return f"{run.id}  unreadable"
+    status = record.outcome.status if record.outcome.ended.known else "unfinished"
+    return f"{run.id}  {status}  {record.name}"
+
+
+def unended(started: str) -> Outcome:
+    """The outcome to write when a job starts; it stands when runbook does not live to see the end."""
+    reason = "the run did not end: it is running still, or runbook was killed"
+    return Outcome(
+        status="unobserved",
+        exit_code=missing(reason),
+        started=observed(started),
+        ended=missing(reason),
+        duration_s=missing(reason),
+    )
