@@ -1,0 +1,53 @@
+# `make` lists the targets. Everything is built under .venv/ and build/, and nothing else is touched.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+PATHS := runbook tests examples
+
+.PHONY: help setup demo test lint format examples cases bench golden dist clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/.core: pyproject.toml tests/support/environment.sh
+	@tests/support/environment.sh core
+
+.venv/.test: pyproject.toml tests/support/environment.sh
+	@tests/support/environment.sh test
+
+setup: .venv/.test ## Make .venv with runbook and everything its tests need
+
+demo: .venv/.core ## Capture a scikit-learn run, verify it, replay it, read the verdict
+	@$(BIN)/python tests/support/demo.py
+
+test: .venv/.test ## Lint, types, import rules and the whole suite, with a Docker engine where one can be had
+	@tests/support/suite.sh
+
+lint: .venv/.test ## Formatting, lint, types, import rules, docstrings: everything but the tests
+	@tests/support/lint.sh
+
+format: .venv/.test ## Rewrite the sources in the project's format
+	@$(BIN)/ruff check --fix-only --quiet $(PATHS)
+	@$(BIN)/ruff format $(PATHS)
+
+examples: .venv/.core ## Capture and replay every example; fails on a wrong verdict
+	@$(BIN)/python tests/support/examples.py
+
+cases: .venv/.core ## Capture and replay public training scripts, unedited (CASES_DIR=… where they are checked out)
+	@$(BIN)/python tests/cases $(ARGS)
+
+bench: .venv/.test ## Ratios to the best peers, from one run; ARGS="--full" for the big sizes
+	@$(BIN)/python tests/bench $(ARGS)
+
+golden: .venv/.test ## Rewrite what is generated: help texts in the README, golden files of the tests
+	@$(BIN)/python tests/support/golden.py
+
+dist: .venv/.test ## Build the wheel and the source archive into dist/
+	@$(BIN)/python -m build --installer uv --outdir dist .
+
+clean: ## Remove what the targets above made, .venv too
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,116 @@
+"""Environments for jobs, and the runbook command line, for the examples, the cases, the benchmarks and the tests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import fcntl
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build"
+EXAMPLES = ROOT / "examples"
+
+
+def job_python(name: str, requirements: Sequence[str]) -> Path:
+    """The interpreter of a virtual environment of the job's own, with these requirements installed by pip.
+
+    Kept under build/venvs/ and made anew when the requirements change. Safe under parallel test workers.
+    """
+    requirements = [line for line in requirements if line and not line.startswith("#")]
+    wanted = "\n".join([sys.version, *requirements])
+    venv = BUILD / "venvs" / f"{name}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
+    python, ready = venv / "bin" / "python", venv / ".ready"
+    with _locked(venv.with_suffix(".lock")):
+        if not ready.exists():
+            say(f"making the job's environment: {' '.join(requirements)}")
+            subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
+            pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            subprocess.run([*pip, *requirements], check=True)
+            ready.touch()
+    return python
+
+
+def example_python(name: str) -> Path:
+    """The interpreter of an example's environment, from its requirements.txt."""
+    return job_python(name, (EXAMPLES / name / "requirements.txt").read_text().splitlines())
+
+
+def runbook(
+    *arguments: str | Path,
+    cwd: Path,
+    expect: int | None = 0,
+    show: bool = False,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run `runbook ARGUMENTS` in `cwd` as a person would.
+
+    expect: the exit code it must have, None for any; show: echo the command, and leave its output on the terminal.
+    Raises SystemExit with everything it printed when the exit code is another.
+    """
+    command = [str(Path(sys.executable).parent / "runbook"), *map(str, arguments)]
+    if show:
+        typed = shlex.join(["runbook", *map(_short, command[1:])])
+        print(f"\n$ {typed}", flush=True)
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=not show,
+        text=True,
+        check=False,
+    )
+    if expect is not None and done.returncode != expect:
+        raise SystemExit(
+            f"exit {done.returncode} instead of {expect}: {shlex.join(command)}\n{done.stdout or ''}{done.stderr or ''}"
+        )
+    return done
+
+
+def answer(*arguments: str | Path, cwd: Path, expect: int | None = 0) -> Any:
+    """What `runbook ARGUMENTS --json` answers."""
+    return json.loads(runbook(*arguments, "--json", cwd=cwd, expect=expect).stdout)
+
+
+def docker_reachable() -> bool:
+    """Whether the Docker SDK reaches an engine."""
+    import docker
+    from docker.errors import DockerException
+
+    try:
+        client = docker.from_env(timeout=10)
+    except DockerException:
+        return False
+    try:
+        return bool(client.ping())
+    except (DockerException, OSError):
+        return False
+    finally:
+        client.close()
+
+
+def say(text: str) -> None:
+    """Print a step on stderr."""
+    print(f"==> {text}", file=sys.stderr, flush=True)
+
+
+def _short(argument: str) -> str:
+    """A path as a person in the project's folder would type it."""
+    return argument.removeprefix(f"{ROOT}/")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
