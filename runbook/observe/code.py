@@ -279,8 +279,8 @@ def _sift(root: Path, found: _Found, narrowed: tuple[str, ...], exclude: tuple[s
     here = {*map(_shown, sizes), *(link.path for link in links)}
     git = found.git
     if git.value is not None:  # what was left out is told once, not among the untracked files again
-        told = tuple(p for p in git.value.untracked if p in here)
-        git = observed(structs.replace(git.value, untracked=told))
+        untracked = tuple(p for p in git.value.untracked if p in here)
+        git = observed(structs.replace(git.value, untracked=untracked))
     shape = Shape(links=tuple(links), executables=tuple(executables), empty_directories=tuple(empty))
     return CodeListing(
         root=root,

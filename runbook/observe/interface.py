@@ -6,7 +6,7 @@ A new collector is one new file beside this one with a module-level `MEMBER`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,10 +32,6 @@ class Context:
     """What the probe saw inside that Python (see runbook.observe.probing), or None where it could not run."""
     probe_failure: str = ""
     """Why there is no probe."""
-    extra_variables: tuple[str, ...] = ()
-    """Names of environment variables to keep besides the allow-list (`--env NAME`)."""
-    declared_seeds: Mapping[str, str] = field(default_factory=dict)
-    """Seeds that the user stated: name → value."""
 
 
 class Collector(Protocol):

@@ -84,7 +84,7 @@ def local_path(url: str) -> str:
     return url if url.startswith("/") else ""
 
 
-def package_findings(probe: Probe) -> tuple[Finding, ...]:
+def findings(probe: Probe) -> tuple[Finding, ...]:
     """What a person should know: hand-edited packages, stray files, unmet requirements, conda."""
     return tuple(_findings(probe))
 
