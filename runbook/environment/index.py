@@ -1,8 +1,8 @@
 """What the user's package indexes hold: the files of many releases at once, with their hashes, and their bytes.
 
-Everything that the user told pip holds here too: proxies, certificates, index URLs, find-links, credentials. The
-part that knows pip and pip-tools from within is `runbook.environment.repository`, imported when it is first needed,
-because pip takes most of a second to import.
+Everything that the user told pip holds here too: proxies, certificates, index URLs, find-links, credentials.
+The part that knows pip and pip-tools from within is `runbook.environment.repository`, imported when it is first
+needed, because pip takes most of a second to import.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def render_requirements(requirements: Iterable[Requirement]) -> bytes:
 
 
 def parse_requirements(text: bytes) -> tuple[Requirement, ...]:
-    """The pins of a file, sorted by name. Raises BundleRejected `lock-grammar` at the first line that is not one."""
+    """The pins of a file, sorted by name. Raises BundleRejected `lock-grammar` at the first other line."""
     if len(text) > CAP:
         raise _rejected(f"{len(text)} bytes")
     try:
