@@ -111,7 +111,7 @@ class Repository(PyPIRepository):  # type: ignore[misc]
             InstallationCandidate(release.name, release.version, Link(file.url)) for file in release.remote
         ]
         try:
-            found = self.get_hashes(install_req_from_line(f"{release.name}==={release.version}"))
+            found = self.get_hashes(install_req_from_line(f"{release.name}=={release.version}"))
         except (PipError, RequestException, ValueError) as error:
             raise OSError(f"{release.name} {release.version}: {_sentence(error)}") from error
         return tuple(sorted(one.removeprefix("sha256:") for one in found))

@@ -1,7 +1,7 @@
 """A wheel built from the source tree of an editable install.
 
-The tree is copied first, so that no build leaves anything in it, and without what git ignores. The version is given
-to the tools that would ask git for it, because the copy has no history.
+The tree is copied first, so that no build leaves anything in it, and without what git ignores. The version is
+given to the tools that would ask git for it, because the copy has no history.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def build_wheel(
         for extra in ([], ["--no-build-isolation"]):
             try:
                 done = subprocess.run(
-                    [*command, *extra], capture_output=True, text=True, errors="replace", env=env, timeout=_TIME_S
+                    [*command, *extra], capture_output=True, check=False, text=True, env=env, timeout=_TIME_S
                 )
             except (OSError, subprocess.TimeoutExpired) as error:
                 said = said or str(error)

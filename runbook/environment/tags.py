@@ -29,7 +29,7 @@ def platform_tags(interpreter: Interpreter) -> tuple[Tag, ...]:
     else:
         own = f"{_short(interpreter.implementation)}{short}"
         found = list(generic_tags(own, abis=[_generic_abi(interpreter.soabi)], platforms=platforms))
-    return tuple([*found, *compatible_tags(version, interpreter=own, platforms=platforms)])
+    return (*found, *compatible_tags(version, interpreter=own, platforms=platforms))
 
 
 def best_wheel(filenames: Iterable[str], interpreter: Interpreter) -> str | None:

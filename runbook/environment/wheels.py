@@ -1,0 +1,347 @@
+"""Exactly one wheel for every pin of a lock, with not one byte trusted before its hash is right.
+
+Sources, in this order: the wheels that the bundle carries, runbook's cache, the user's indexes. Nothing of the
+bundle is executed. The cache holds `wheels/<sha256>/<file name>`; a file gets there by one rename after its hash was
+right, and is hashed again whenever it is taken out, so that it can neither be poisoned nor rot unnoticed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from runbook.environment.index import Index, IndexFile, Release
+from runbook.environment.requirements import CAP, Requirement, parse_requirements
+from runbook.environment.tags import best_wheel, platform_tags
+from runbook.errors import BundleRejected, EnvironmentNotRebuilt
+from runbook.model.environment import Interpreter
+from runbook.progress import SILENT, Progress
+
+_BLOCK = 1 << 20
+_THREADS = 8
+_NAMED = 5
+_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What a lock needs, at hand."""
+
+    folder: Path
+    wheels: tuple[str, ...]
+    """File names, sorted; one for each pin."""
+    downloaded: int
+    """Bytes that came over the network."""
+
+
+def fetch(
+    requirements: Path,
+    interpreter: Interpreter,
+    carried: Path | None,
+    target: Path,
+    *,
+    index: Index,
+    cache: Path,
+    progress: Progress = SILENT,
+) -> Fetched:
+    """Fill the folder `target` with one wheel for each pin, hard-linked from the cache where that is possible.
+
+    carried: the bundle's `data/lock/wheels`, or None. cache: runbook's cache folder.
+    Raises BundleRejected for a lock that is none or a carried wheel that is damaged, and EnvironmentNotRebuilt for
+    a pin that nothing satisfies (`pin-unsatisfied`) or an index that cannot be reached (`index-unreachable`):
+    either way the environment cannot be rebuilt.
+    """
+    with requirements.open("rb") as file:
+        pins = parse_requirements(file.read(CAP + 1))
+    target.mkdir(parents=True, exist_ok=True)
+    store = _Store(cache / "wheels", target)
+    names: dict[str, str] = {}
+    for pin, name in _carried(pins, carried, interpreter, store):
+        names[pin.name] = name
+    for pin in pins:
+        if pin.name not in names and (name := store.take_choice(pin, interpreter)):
+            names[pin.name] = name
+    missing = [pin for pin in pins if pin.name not in names]
+    downloaded = 0
+    if missing:
+        progress.say(f"fetching {len(missing)} wheels")
+        found, downloaded = _from_index(missing, interpreter, index, store, progress)
+        names.update(found)
+    return Fetched(target, tuple(sorted(names.values())), downloaded)
+
+
+def _carried(
+    pins: Sequence[Requirement], folder: Path | None, interpreter: Interpreter, store: _Store
+) -> Iterator[tuple[Requirement, str]]:
+    by_pin: dict[tuple[str, str], list[Path]] = {}
+    for path in sorted(folder.glob("*.whl")) if folder and folder.is_dir() else []:
+        try:
+            name, version, _, _ = parse_wheel_filename(path.name)
+        except (InvalidWheelFilename, ValueError):
+            raise BundleRejected(
+                "a carried wheel has no wheel's name", path.name, id="carried-wheel-name"
+            ) from None
+        by_pin.setdefault((name, str(version)), []).append(path)
+    for pin in pins:
+        paths = {path.name: path for path in by_pin.get((pin.name, str(pin.parsed)), [])}
+        best = best_wheel(paths, interpreter)
+        if best is None:
+            continue
+        if not store.copy_in(paths[best], pin.hashes):
+            raise BundleRejected(
+                "a carried wheel has not the hash that the lock names",
+                best,
+                hint="run `runbook verify` on the bundle",
+                id="carried-wheel-hash",
+            )
+        yield pin, best
+
+
+def _from_index(
+    pins: Sequence[Requirement], interpreter: Interpreter, index: Index, store: _Store, progress: Progress
+) -> tuple[dict[str, str], int]:
+    releases = index.files([(pin.name, pin.version) for pin in pins], progress)
+    chosen: dict[str, IndexFile] = {}
+    problems: dict[str, str] = {}
+    offline = False
+    for pin in pins:
+        release = releases[pin.name, pin.version]
+        file = _choose(pin, release, interpreter)
+        if file is not None:
+            chosen[pin.name] = file
+        elif name := store.take_any(pin, interpreter):
+            chosen[pin.name] = IndexFile(name, "", None, local=True)
+        else:
+            problems[pin.name] = f"{pin.pin}: {_why_none(release, interpreter)}"
+            offline = offline or release.offline
+    if problems:
+        raise _unsatisfied(list(problems.values()), offline=offline)
+    wanted = [(pin, chosen[pin.name]) for pin in pins if chosen[pin.name].url]
+    total = 0
+    lock = threading.Lock()
+    with progress.bar("fetching wheels", None) as advance, ThreadPoolExecutor(_THREADS, "fetch") as pool:
+
+        def count(amount: int) -> None:
+            nonlocal total
+            with lock:
+                total += amount
+                advance(amount)
+
+        def get(one: tuple[Requirement, IndexFile]) -> str:
+            try:
+                store.download(*one, interpreter, index, count)
+            except OSError as error:
+                return f"{one[0].pin}: {error}"
+            return ""
+
+        failed = [text for text in pool.map(get, wanted) if text]
+    if failed:
+        raise _unsatisfied(failed, offline=False)
+    return {name: file.filename for name, file in chosen.items()}, total
+
+
+def _choose(pin: Requirement, release: Release, interpreter: Interpreter) -> IndexFile | None:
+    """The best wheel whose hash the lock names; one that the index lists without a hash is tried after those."""
+    for known in (True, False):
+        files = {
+            file.filename: file
+            for file in release.files
+            if file.wheel and (file.sha256 in pin.hashes if known else file.sha256 is None)
+        }
+        best = best_wheel(files, interpreter)
+        if best is not None:
+            return files[best]
+    return None
+
+
+def _why_none(release: Release, interpreter: Interpreter) -> str:
+    if release.problem:
+        return release.problem
+    if not release.files:
+        return "no index has this version"
+    wheels = [file.filename for file in release.files if file.wheel]
+    if not wheels:
+        return "an index has it as source only"
+    best = best_wheel(wheels, interpreter)
+    if best is None:
+        kind = f"{interpreter.abi} on {interpreter.system} {interpreter.machine}"
+        return f"none of the {len(wheels)} wheels that were found is for {kind}"
+    return f"{best} was found, but with a hash that the lock does not name"
+
+
+def _unsatisfied(problems: Sequence[str], *, offline: bool) -> EnvironmentNotRebuilt:
+    more = f" (and {len(problems) - _NAMED} more)" if len(problems) > _NAMED else ""
+    named = "; ".join(problems[:_NAMED]) + more
+    if offline:
+        return EnvironmentNotRebuilt(
+            "wheels of the lock are not at hand and no index can be reached",
+            named,
+            hint="connect to an index, or set PIP_INDEX_URL or PIP_FIND_LINKS to where these wheels are",
+            id="index-unreachable",
+        )
+    return EnvironmentNotRebuilt(
+        "a wheel that the lock names cannot be had",
+        named,
+        hint="set PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS to where this version is published",
+        id="pin-unsatisfied",
+    )
+
+
+class _Store:
+    """The content-addressed cache, and the folder that is being filled from it."""
+
+    def __init__(self, root: Path, target: Path) -> None:
+        self._root = root
+        self._target = target
+        root.mkdir(parents=True, exist_ok=True)
+
+    def take(self, sha256: str, filename: str) -> bool:
+        """Link a cached wheel into the target if its bytes still have the hash; a rotten one is removed."""
+        cached = self._root / sha256 / filename
+        if not cached.is_file():
+            return False
+        if _sha256(cached) != sha256:
+            cached.unlink(missing_ok=True)
+            return False
+        _link(cached, self._target / filename)
+        return True
+
+    def take_choice(self, pin: Requirement, interpreter: Interpreter) -> str:
+        """The wheel that was chosen for this very pin and interpreter before; its name, or empty."""
+        try:
+            sha256, _, name = self._choice(pin, interpreter).read_text(encoding="utf-8").partition(" ")
+        except OSError:
+            return ""
+        return name if sha256 in pin.hashes and "/" not in name and self.take(sha256, name) else ""
+
+    def take_any(self, pin: Requirement, interpreter: Interpreter) -> str:
+        """The best cached wheel of the pin; its name, or empty."""
+        cached = {
+            path.name: sha256
+            for sha256 in pin.hashes
+            if (self._root / sha256).is_dir()
+            for path in (self._root / sha256).glob("*.whl")
+        }
+        best = best_wheel(cached, interpreter)
+        return best if best is not None and self.take(cached[best], best) else ""
+
+    def copy_in(self, path: Path, hashes: Iterable[str]) -> bool:
+        """Copy a file of the bundle into the target while hashing it; False when the hash is another."""
+        part = self._target / f".{path.name}.part"
+        digest = hashlib.sha256()
+        with path.open("rb") as source, part.open("wb") as sink:
+            while block := source.read(_BLOCK):
+                digest.update(block)
+                sink.write(block)
+        if digest.hexdigest() not in hashes:
+            part.unlink()
+            return False
+        part.replace(self._target / path.name)
+        return True
+
+    def download(
+        self,
+        pin: Requirement,
+        file: IndexFile,
+        interpreter: Interpreter,
+        index: Index,
+        count: Callable[[int], None],
+    ) -> None:
+        """Have the file in the cache and the target. Continues what an earlier attempt left. Raises OSError."""
+        if not (file.sha256 and self.take(file.sha256, file.filename)):
+            self._download(pin, file, index, count)
+        sha256 = _sha256(self._target / file.filename)
+        choice = self._choice(pin, interpreter)
+        choice.parent.mkdir(parents=True, exist_ok=True)
+        fresh = choice.with_name(f"{choice.name}.{os.getpid()}.{threading.get_ident()}")
+        fresh.write_text(f"{sha256} {file.filename}", encoding="utf-8")
+        fresh.replace(choice)
+
+    def _download(self, pin: Requirement, file: IndexFile, index: Index, count: Callable[[int], None]) -> None:
+        key = file.sha256 or hashlib.sha256(file.url.encode()).hexdigest()
+        part = self._root / "partial" / key
+        part.parent.mkdir(parents=True, exist_ok=True)
+        problem: OSError = OSError("nothing came")
+        for _ in range(_TRIES):
+            with part.open("a+b") as sink:
+                # Two runbooks may want the same wheel: the second waits and finds it done.
+                fcntl.flock(sink, fcntl.LOCK_EX)
+                if file.sha256 and self.take(file.sha256, file.filename):
+                    return
+                if not _still(sink, part):
+                    continue
+                try:
+                    digest = _continue(sink, file, index, count)
+                except OSError as error:
+                    problem = error
+                    continue
+                if digest in pin.hashes:
+                    place = self._root / digest
+                    place.mkdir(exist_ok=True)
+                    os.fsync(sink.fileno())
+                    part.chmod(0o444)
+                    part.replace(place / file.filename)
+                    self.take(digest, file.filename)
+                    return
+                problem = OSError(f"{file.filename} came with sha256 {digest}, which the lock does not name")
+                part.unlink(missing_ok=True)
+        raise problem
+
+    def _choice(self, pin: Requirement, interpreter: Interpreter) -> Path:
+        tags = "\n".join(str(tag) for tag in platform_tags(interpreter))
+        key = hashlib.sha256(f"{pin.pin}\n{pin.hashes}\n{tags}".encode()).hexdigest()
+        return self._root / "choices" / key
+
+
+def _continue(sink: IO[bytes], file: IndexFile, index: Index, count: Callable[[int], None]) -> str:
+    """Append what is missing of the file; sha256 of the whole."""
+    size = sink.seek(0, os.SEEK_END)
+    if size and (digest := _digest(sink)) == file.sha256:
+        return digest
+    with index.open(file, size) as (offset, blocks):
+        sink.truncate(offset)
+        for block in blocks:
+            sink.write(block)
+            count(len(block))
+    sink.flush()
+    return _digest(sink)
+
+
+def _digest(file: IO[bytes]) -> str:
+    file.seek(0)
+    digest = hashlib.sha256()
+    while block := file.read(_BLOCK):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _still(sink: IO[bytes], part: Path) -> bool:
+    """Whether the open file is still the one of that name: another runbook may have finished and renamed it."""
+    try:
+        return os.fstat(sink.fileno()).st_ino == part.stat().st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return _digest(file)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Hard link, or copy where the file system cannot."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
