@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import msgspec
 
 from runbook import registry
 from runbook.digest.beneath import open_beneath
-from runbook.errors import RunbookError, UsageError
+from runbook.errors import UsageError
 from runbook.launch.metrics.interface import MetricReader, Reading, Readings, Source, parse_source
 from runbook.model.metric import Metric, Series
 from runbook.model.record import Finding
@@ -90,18 +93,28 @@ def _read(source: Source, root: Path, stdout: Path, findings: list[Finding]) -> 
     """What one source holds; None, and a finding, where it cannot be read."""
     reader = _reader(source)
     try:
-        with stdout.open("rb") if source.kind == "stdout" else open_beneath(root, source.path) as stream:
+        with _open(source, root, stdout) as stream:
             size = os.fstat(stream.fileno()).st_size
             if size > reader.cap:
                 raise ValueError(f"is larger than {reader.cap} bytes")
             return reader.read(source, stream)
     except FileNotFoundError:
         findings.append(_warn("metric-absent", f"{source.label}: the job left no such file"))
+    except OSError as error:
+        link = error.errno in (errno.ELOOP, errno.ENOTDIR)
+        reason = "is or lies behind a link; links are not followed" if link else error.strerror
+        findings.append(_warn("metric-unreadable", f"{source.label}: {reason}"))
     except RecursionError:
         findings.append(_warn("metric-unreadable", f"{source.label}: is nested too deeply"))
-    except (OSError, ValueError, RunbookError) as error:
+    except ValueError as error:
         findings.append(_warn("metric-unreadable", f"{source.label}: {error}"))
     return None
+
+
+def _open(source: Source, root: Path, stdout: Path) -> BinaryIO:
+    if source.kind == "stdout":
+        return stdout.open("rb")
+    return io.BufferedReader(cast("io.FileIO", open_beneath(root, source.path)))
 
 
 def _name(read: Iterable[tuple[Source, str, Series]], findings: list[Finding]) -> dict[str, tuple[Source, Series]]:

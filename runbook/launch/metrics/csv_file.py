@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from typing import BinaryIO
 
 from runbook.launch.metrics.interface import Reading, Source
@@ -38,7 +39,7 @@ def _rows(text: io.TextIOWrapper, source: Source) -> list[dict[str, int | float]
         separator = "\t"
     else:
         # NOTE: csv.Sniffer guesses from the data and guesses wrong on short files; the header tells.
-        separator = max(",;\t", key=first.count) if first.strip() else ","
+        separator = max(",;\t", key=re.sub(r'"[^"]*"', "", first).count)
     header = [name.strip() for name in next(csv.reader([first], delimiter=separator, strict=True), [])]
     if len(set(header)) != len(header):
         twice = next(name for name in header if header.count(name) > 1)

@@ -7,6 +7,7 @@ machine's speed. The price: no look-around and no back-references, and that is s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import re2
@@ -17,11 +18,14 @@ from runbook.launch.metrics.numbers import Points, parse_number
 
 _MAX_PATTERN = 4096
 """Characters of a pattern."""
+_MAX_LINE = 64 * 1024
+_MAX_MATCHES = 1000
+"""In one line. One search is linear, all of them together are not: these two bound the work."""
 
 
 class _StdoutPattern:
     name = "stdout"
-    cap = 1024 * 1024 * 1024
+    cap = 256 * 1024 * 1024
 
     def recognises(self, source: Source) -> bool:
         return source.kind == "stdout"
@@ -31,16 +35,16 @@ class _StdoutPattern:
 
     def read(self, source: Source, data: BinaryIO) -> Reading:
         pattern = _compile(source)
-        group: int | str = "value" if "value" in pattern.groupindex else 1
-        has_step = "step" in pattern.groupindex
-        points, unread = Points(), 0
-        index = 0
-        # Line by line: a match never spans lines, and a log of any size needs the memory of one line.
+        value_group = _group(pattern, "value") or 1
+        step_group = _group(pattern, "step")
+        points, unread, index = Points(), 0, 0
         for line in _lines(data):
-            for match in pattern.finditer(line):
-                value = parse_number((match[group] or b"").decode("ascii", "replace"))
-                step = parse_number((match["step"] or b"").decode("ascii", "replace")) if has_step else index
-                if value is None or not isinstance(step, int):
+            for count, match in enumerate(pattern.finditer(line)):
+                if count >= _MAX_MATCHES:
+                    raise ValueError(f"the pattern matches more than {_MAX_MATCHES} times in one line")
+                value = _number(match[value_group])
+                step = _number(match[step_group]) if step_group else index
+                if value is None or not isinstance(step, int) or abs(step) >= 2**63:
                     unread += 1
                     continue
                 points.add(source.name, step, value)
@@ -50,10 +54,20 @@ class _StdoutPattern:
         return Reading(series=reading.series, left_out=(*reading.left_out, *left_out))
 
 
-def _lines(data: BinaryIO) -> Any:
-    while line := data.readline(1024 * 1024):
+def _lines(data: BinaryIO) -> Iterator[bytes]:
+    """Line by line: a match never spans lines, and a log of any size needs the memory of one."""
+    while line := data.readline(_MAX_LINE):
         # A progress bar rewrites its line with carriage returns; each state of it is a line.
         yield from line.splitlines()
+
+
+def _number(text: bytes | None) -> int | float | None:
+    return parse_number((text or b"").decode("ascii", "replace"))
+
+
+def _group(pattern: Any, name: str) -> int:
+    """The number of a named group; 0 where there is none. RE2 gives names as bytes for a pattern of bytes."""
+    return int(pattern.groupindex.get(name.encode(), 0))
 
 
 def _compile(source: Source) -> Any:
@@ -78,8 +92,7 @@ def _compile(source: Source) -> Any:
             hint=hint,
             id="metric-pattern",
         ) from None
-    names = set(pattern.groupindex)
-    if "value" not in names and not (pattern.groups == 1 and not names):
+    if not _group(pattern, "value") and (pattern.groups != 1 or _group(pattern, "step")):
         raise UsageError(
             "the pattern needs one group, or one called value",
             f"{source.name}={source.pattern}",
