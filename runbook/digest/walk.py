@@ -32,9 +32,7 @@ class Listing:
     @property
     def shape(self) -> Shape:
         """What a bag cannot hold of this tree."""
-        return Shape(
-            links=self.links, executables=self.executables, empty_directories=self.empty_directories
-        )
+        return Shape(links=self.links, executables=self.executables, empty_directories=self.empty_directories)
 
 
 def walk(root: Path, *, skip: Skip | None = None) -> Listing:
