@@ -42,6 +42,15 @@ class _Loader(yaml.SafeLoader):
         finally:
             self.depth -= 1
 
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        node: yaml.ScalarNode = super().compose_scalar_node(anchor)
+        if any("\ud800" <= c <= "\udfff" for c in node.value):
+            try:  # A character beyond the first plane, escaped as JSON does, arrives as two halves.
+                node.value = node.value.encode("utf-16", "surrogatepass").decode("utf-16")
+            except UnicodeDecodeError:
+                raise YamlError("half a character", node.start_mark.line + 1) from None
+        return node
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _value in node.value:

@@ -252,6 +252,14 @@ def test_aliases_that_would_grow_are_refused(read):
     assert "aliases" in read("file:m.yaml", m__yaml=text)[1].findings[0].text
 
 
+def test_half_a_character_in_a_name_is_a_finding(read):
+    for name in ("m.json", "m.yaml"):
+        assert defects(read(f"file:{name}", **{name.replace(".", "__"): '{"\\ud800": 1}'})[1]) == [
+            "metric-unreadable"
+        ]
+    assert read("file:m.yaml", m__yaml='{"\\ud83d\\ude00": 1}')[0] == {"\U0001f600": 1}
+
+
 def test_a_yaml_tag_runs_nothing(read, tmp_path):
     text = f"a: !!python/object/apply:os.mkdir [{tmp_path}/made]\n"
     assert defects(read("file:m.yaml", m__yaml=text)[1]) == ["metric-unreadable"]

@@ -12,6 +12,7 @@ STEP_NAMES = ("step", "global_step", "steps", "iteration", "iter", "epoch", "rou
 """Names of a column that counts steps, the finest first; matched without regard to case."""
 MAX_METRICS = 10_000
 """Names that one source may give."""
+_MAX_NAME = 1000
 _INTEGERS = range(-(2**63), 2**64)
 
 
@@ -31,6 +32,8 @@ class Points:
         if name not in self._steps:
             if len(self._steps) >= MAX_METRICS:
                 raise ValueError(f"holds more than {MAX_METRICS} metrics")
+            if len(name) > _MAX_NAME or any("\ud800" <= c <= "\udfff" for c in name):
+                raise ValueError(f"holds a name that is longer than {_MAX_NAME} characters or no text")
             self._steps[name], self._values[name] = [], []
         self._steps[name].append(step)
         self._values[name].append(to_number(value))
