@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from typing import Literal
 
 from runbook.model.fact import Evidence, Value
@@ -21,6 +22,12 @@ def to_number(value: float | int) -> Number:
 def to_float(number: Number) -> float:
     """The float of a JSON number; raises OverflowError for an integer beyond doubles."""
     return float(number)
+
+
+def brief(number: Number) -> str:
+    """The number for a sentence: six significant digits; a whole number as it is."""
+    real = number if isinstance(number, int) else to_float(number)
+    return str(real) if isinstance(real, int) and abs(real) < 10**15 else f"{Decimal(real):.6g}"
 
 
 class Metric(Value, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,0 +1,158 @@
+"""The verdict over two records: metrics, preconditions, substitutions, and what else differs.
+
+`replaying` asks whether the second record reproduces the first: other code, data, command or packages make the two
+not comparable, and a metric that differs on a substituted machine is not comparable rather than different.
+Otherwise any two records are laid side by side and only their metrics decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from runbook.compare.data import Manifests, compare_code, compare_inputs, compare_jobs, compare_seeds
+from runbook.compare.environment import breaks_lock, compare_environments
+from runbook.compare.facts import differ
+from runbook.compare.host import compare_accelerators, compare_hosts
+from runbook.compare.metrics import compare_metrics
+from runbook.compare.rank import ranked
+from runbook.compare.tolerances import describe_overrides
+from runbook.compare.wording import sentence
+from runbook.model.job import Outcome
+from runbook.model.metric import Series, Tolerance
+from runbook.model.record import Record
+from runbook.model.verdict import STRENGTH, Comparison, Difference, MetricComparison, Verdict
+
+_SUBSTITUTABLE = frozenset(("base", "cpu", "accelerator", "interpreter"))
+"""Families that a replay may have to replace. What is merely unknown on a side is not a substitution."""
+_BAD_ENDS = frozenset(("failed", "killed", "timeout", "interrupted"))
+
+
+def compare(
+    original: Record,
+    replay: Record,
+    series_a: Mapping[str, Series],
+    series_b: Mapping[str, Series],
+    *,
+    replaying: bool,
+    overrides: Sequence[Tolerance] = (),
+    substitutions: Sequence[str] = (),
+    manifests: tuple[Manifests, Manifests] | None = None,
+) -> Comparison:
+    """Compare two records. Tolerances are the original's; `overrides` are looked at before them and named.
+
+    substitutions: what the flow knows it replaced, one sentence each; those that the records show are added.
+    manifests: the files of both sides, so that differences in code and data are named file by file.
+    """
+    differences = differences_of(original, replay, manifests)
+    metrics = compare_metrics(
+        original.metrics, replay.metrics, series_a, series_b, tolerances=original.tolerances, overrides=overrides
+    )
+    broken = _broken(original, replay, differences) if replaying else ()
+    replaced = tuple(dict.fromkeys([*substitutions, *_substituted(differences)])) if replaying else ()
+    seeded = bool(original.seeds)
+    if replaying:
+        metrics = tuple(_under_replay(m, bool(broken), bool(replaced), seeded) for m in metrics)
+    verdict = _overall(metrics, broken)
+    return Comparison(
+        verdict=verdict,
+        reason=sentence(verdict, metrics, differences, broken=broken, replaced=replaced, seeded=seeded),
+        metrics=metrics,
+        differences=differences,
+        broken_preconditions=broken,
+        substitutions=replaced,
+        overrides=describe_overrides(overrides, [m.name for m in metrics]),
+    )
+
+
+def differences_of(
+    original: Record, replay: Record, manifests: tuple[Manifests, Manifests] | None = None
+) -> tuple[Difference, ...]:
+    """Everything other than a metric that is not the same on both sides, high risk first."""
+    files = (manifests[0].code, manifests[1].code) if manifests else (None, None)
+    found = [
+        *_outcome(original.outcome, replay.outcome),
+        *compare_seeds(original.seeds, replay.seeds),
+        *compare_code(original.code, replay.code, *files),
+        *compare_inputs(original.inputs, replay.inputs, manifests),
+        *compare_jobs(original, replay),
+        *compare_environments(original.environment, replay.environment),
+        *compare_hosts(original.host, replay.host),
+        *compare_accelerators(original.accelerators, replay.accelerators),
+    ]
+    if original.engine != replay.engine:
+        found.append(differ("engine", "where it ran", original.engine, replay.engine, ("low", "")))
+    return ranked(found)
+
+
+def weakest(verdicts: Sequence[Verdict]) -> Verdict:
+    """The overall verdict of several; with none, nothing was compared."""
+    return max(verdicts, key=STRENGTH.index, default="not comparable")
+
+
+def _overall(metrics: Sequence[MetricComparison], broken: Sequence[str]) -> Verdict:
+    return weakest([m.verdict for m in metrics] + (["not comparable"] if broken else []))
+
+
+def _under_replay(metric: MetricComparison, broken: bool, replaced: bool, seeded: bool) -> MetricComparison:
+    """What the arithmetic found, in the light of what the replay was."""
+    if broken:
+        found = "the numbers agree" if metric.verdict in ("identical", "within tolerance") else metric.reason
+        return _weaken(metric, "not comparable", f"{found}, but a precondition does not hold")
+    if metric.verdict == "different" and replaced:
+        return _weaken(metric, "not comparable", f"{metric.reason}, under a substitution")
+    if metric.verdict == "within tolerance" and not seeded:
+        return _weaken(metric, "inconclusive", f"{metric.reason}; no seed was seen, so it may be luck")
+    return metric
+
+
+def _weaken(metric: MetricComparison, verdict: Verdict, reason: str) -> MetricComparison:
+    return msgspec.structs.replace(metric, verdict=verdict, reason=reason)
+
+
+def _broken(original: Record, replay: Record, differences: Sequence[Difference]) -> tuple[str, ...]:
+    """What makes the second record no replay of the first."""
+    broken = []
+    ends = _end(original.outcome), _end(replay.outcome)
+    if replay.outcome.status in _BAD_ENDS and ends[0] != ends[1]:
+        broken.append(f"outcome: the original {ends[0]}, the replay {ends[1]}")
+    for d in differences:
+        if (d.family == "code" and d.what == "source tree") or d.family in ("data", "argv"):
+            broken.append(f"{d.family}: {d.what}: {d.original} → {d.replay}")
+        elif d.family == "lock" and (d.what == "requirements file" or breaks_lock(d, original.environment)):
+            broken.append(f"lock: {d.what}: {d.original} → {d.replay}")
+    if original.environment.interpreter.known and not replay.environment.interpreter.known:
+        broken.append(f"lock: the replay's packages are not known: {replay.environment.interpreter.reason}")
+    return tuple(broken)
+
+
+def _substituted(differences: Sequence[Difference]) -> list[str]:
+    return [
+        f"{d.family}: {d.what}: {d.original} → {d.replay}"
+        for d in differences
+        if d.family in _SUBSTITUTABLE and d.why != "known on one side only"
+    ]
+
+
+def _outcome(original: Outcome, replay: Outcome) -> list[Difference]:
+    a, b = _end(original), _end(replay)
+    declared = {original.status, replay.status} == {"unobserved", "completed"}
+    if a == b or declared:
+        return []
+    return [differ("outcome", "the job", a, b, ("high", "what it reports after another end means something else"))]
+
+
+def _end(outcome: Outcome) -> str:
+    """How the job ended, in words."""
+    if outcome.status == "failed" and outcome.exit_code.known:
+        return f"failed with exit code {outcome.exit_code.value}"
+    words = {
+        "completed": "completed",
+        "failed": "failed",
+        "killed": f"was killed{f' by {outcome.signal}' if outcome.signal else ''}",
+        "timeout": "ran out of time",
+        "interrupted": "was interrupted",
+        "unobserved": "was not observed",
+    }
+    return words[outcome.status]

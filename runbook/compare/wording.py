@@ -1,0 +1,74 @@
+"""The one sentence that says what a comparison found, and the likeliest cause."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from runbook.model.verdict import STRENGTH, Difference, MetricComparison, Verdict
+
+_SAYS: dict[Verdict, tuple[str, str]] = {
+    "identical": ("is identical", "are identical"),
+    "within tolerance": ("is within its tolerance", "are within their tolerance"),
+    "equivalent": ("is equivalent", "are equivalent"),
+    "inconclusive": ("is inconclusive", "are inconclusive"),
+    "different": ("differs", "differ"),
+    "not comparable": ("cannot be compared", "cannot be compared"),
+}
+
+
+def sentence(
+    verdict: Verdict,
+    metrics: Sequence[MetricComparison],
+    differences: Sequence[Difference],
+    *,
+    broken: Sequence[str],
+    replaced: Sequence[str],
+    seeded: bool,
+) -> str:
+    """What was found, in one sentence: broken preconditions first, else the metrics and their likeliest cause."""
+    if broken:
+        more = f", and {len(broken) - 1} more" if len(broken) > 1 else ""
+        return f"The replay is not of this bundle: {broken[0]}{more}."
+    if not metrics:
+        return "There is no metric on either side to compare."
+    counts = Counter(m.verdict for m in metrics)
+    if len(counts) == 1:
+        found = f"{_all(len(metrics))} {_says(verdict, len(metrics))}"
+    else:
+        parts = [f"{counts[v]} {_says(v, counts[v])}" for v in reversed(STRENGTH) if counts[v]]
+        found = f"Of {len(metrics)} metrics, {', '.join(parts[:-1])} and {parts[-1]}"
+    if verdict in ("identical", "within tolerance"):
+        return f"{found}{_in_spite(verdict, replaced, seeded)}."
+    return f"{found}{_cause(metrics, differences, replaced, seeded)}."
+
+
+def _in_spite(verdict: Verdict, replaced: Sequence[str], seeded: bool) -> str:
+    if replaced:
+        return f", in spite of {len(replaced)} substitution{'s' * (len(replaced) > 1)}"
+    return "" if verdict == "identical" or seeded else "; no seed was seen"
+
+
+def _cause(
+    metrics: Sequence[MetricComparison], differences: Sequence[Difference], replaced: Sequence[str], seeded: bool
+) -> str:
+    causes = []
+    seed = next((d for d in differences if d.family == "seed"), None)
+    high = next((d for d in differences if d.risk == "high"), None)
+    if replaced and any(m.reason.endswith("under a substitution") for m in metrics):
+        causes.append(f"what was substituted: {replaced[0]}")
+    elif seed is not None:
+        causes.append(f"the seed is another ({seed.what}: {seed.original} → {seed.replay})")
+    elif high is not None:
+        causes.append(f"first to look at: {high.family}, {high.what}: {high.original} → {high.replay}")
+    if not seeded:
+        causes.append("no seed was seen, so a second run may well differ")
+    return "".join(f"; {c}" for c in causes)
+
+
+def _all(count: int) -> str:
+    return "The only metric" if count == 1 else "Both metrics" if count == 2 else f"All {count} metrics"
+
+
+def _says(verdict: Verdict, count: int) -> str:
+    return _SAYS[verdict][count != 1]
