@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from runbook.model.fact import Fact, Value, declared, missing, observed
 from runbook.observe.interface import Context
@@ -47,7 +48,7 @@ def _runtime(env: Mapping[str, str], root: Path, groups: str) -> str:
         return "kubernetes"
     if (root / "run/.containerenv").exists() or "libpod-" in groups:
         return "podman"
-    if (root / ".dockerenv").exists() or "/docker/" in groups or "docker-" in groups:
+    if "/docker/" in groups or "docker-" in groups or ((root / ".dockerenv").exists() and _engine_mounts(root)):
         return "docker"
     started = _text(root / "proc/1/environ").split("\0")
     named = next((v.partition("=")[2] for v in started if v.startswith("container=")), "")
@@ -79,13 +80,19 @@ def _ask_engine(socket: Path, identity: str) -> str:
     except docker.errors.DockerException:
         return ""
     try:
-        image = client.inspect_image(client.inspect_container(identity)["Image"])
+        image: dict[str, Any] = client.inspect_image(client.inspect_container(identity)["Image"])
         digests = image.get("RepoDigests") or []
         return str(digests[0]) if digests else ""
     except (docker.errors.DockerException, requests.RequestException, KeyError):
         return ""
     finally:
         client.close()
+
+
+def _engine_mounts(root: Path) -> bool:
+    """Whether an engine mounted its own files here; a machine made from an image may have kept only the marker."""
+    mounts = [line.split(" ") for line in _text(root / "proc/self/mountinfo").splitlines()]
+    return any(len(m) > 4 and m[4] in ("/etc/hostname", "/etc/resolv.conf", "/etc/hosts") for m in mounts)
 
 
 def _hostname_mount(root: Path) -> str:

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from shutil import which
 
@@ -17,7 +18,10 @@ from runbook.observe.launchers import LAUNCHERS, Unknown
 _PYTHON = re.compile(r"(python|pypy)(\d+(\.\d+)*)?t?d?(\.exe)?")
 _SHELLS = frozenset(("sh", "bash", "dash", "zsh", "ksh", "ash", "busybox"))
 _PREFIXES = frozenset(
-    "nice nohup time stdbuf taskset numactl ionice timeout setsid chrt unbuffer exec command".split()
+    (
+        *("nice", "nohup", "time", "stdbuf", "taskset", "numactl", "ionice"),
+        *("timeout", "setsid", "chrt", "unbuffer", "exec", "command"),
+    )
 )
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _LONG_SHEBANG = re.compile(r"'''exec' (\"[^\"\n]+\"|\S+) \"\$0\" \"\$@\"")
@@ -147,7 +151,7 @@ def _script(word: str, search: _Search) -> Path | None:
 
 def _makefile(argv: list[str], search: _Search) -> str:
     folder, names = search.cwd, ["GNUmakefile", "makefile", "Makefile"]
-    for flag, value in zip(argv, argv[1:], strict=False):
+    for flag, value in pairwise(argv):
         if flag == "-C":
             folder = folder / value
         elif flag in ("-f", "--file"):
@@ -166,7 +170,7 @@ def _follow_text(text: str, what: str, search: _Search) -> Fact[str]:
                 deeper, env={**deeper.env, "PATH": f"{activated}:{deeper.env.get('PATH', os.defpath)}"}
             )
             continue
-        assigned = dict(m.groups() for w in words if (m := _ASSIGNMENT.fullmatch(w)))
+        assigned = {m[1]: m[2] for w in words if (m := _ASSIGNMENT.fullmatch(w))}
         rest = [w for w in words if not _ASSIGNMENT.fullmatch(w)] if assigned else words
         try:
             return _follow(rest, replace(deeper, env={**deeper.env, **assigned}))

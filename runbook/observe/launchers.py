@@ -1,4 +1,4 @@
-"""Programs that choose an environment and run a command in it: uv, poetry, conda, pipx. Best effort, by their files."""
+"""Programs that choose an environment and run a command in it: uv, poetry, conda, pipx. Best effort."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ Launcher = Callable[[Sequence[str], Path, Mapping[str, str]], Launch | None]
 """(argv, cwd, env) → what runs; None when this use of the program launches nothing."""
 
 _UV_WITH_VALUE = frozenset(
-    ("--with", "--with-requirements", "--with-editable", "--python", "-p", "--extra", "--group", "--env-file")
-    + ("--package", "--directory", "--project", "--index", "--index-url", "--cache-dir", "--only-group")
+    (
+        *("--python", "-p", "--extra", "--group", "--only-group", "--env-file", "--package"),
+        *("--directory", "--project", "--index", "--index-url", "--cache-dir"),
+    )
 )
 
 
@@ -94,7 +96,7 @@ def _conda(argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Launch | N
     return Launch(_first_python(candidates, "conda run"), "conda run uses this environment")
 
 
-def _pipx(argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Launch | None:
+def _pipx(argv: Sequence[str], _cwd: Path, env: Mapping[str, str]) -> Launch | None:
     words = [w for w in argv[2:] if not w.startswith("-")]
     if argv[1:2] != ["run"] or not words:
         return None

@@ -18,7 +18,7 @@ class Seeds:
     name = "seeds"
 
     def collect(self, context: Context) -> tuple[Seed, ...]:
-        """Seeds of the environment (observed) and of the argv (declared: whether the job heeds them is not seen)."""
+        """Seeds of the environment (observed) and of the argv (declared: the job may not heed them)."""
         found = [
             Seed(name=name, value=context.env[name], evidence="observed")
             for name in _VARIABLES
