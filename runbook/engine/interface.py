@@ -5,7 +5,7 @@ A new engine is one new file beside this one with a module-level `MEMBER`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -28,7 +28,7 @@ class Plan:
     interpreter: Interpreter
     requirements: Path
     """The hashed requirements file."""
-    wheels: Path
+    wheels: Callable[[], Path]
     """Folder that holds every wheel the requirements name, hash-checked."""
     frozen: tuple[str, ...] = ()
     """`name==version` of what must be installed afterwards."""

@@ -1,0 +1,115 @@
+"""`runbook capture`: freeze a recorded or declared run into a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from runbook.cli.console import TerminalProgress, err, out
+from runbook.cli.options import declaration, declaring
+from runbook.config import Declaration
+from runbook.errors import UsageError
+
+if TYPE_CHECKING:
+    from runbook.flow.capture import Captured, Choices
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_FREEZING = (
+    click.option("-o", "target", type=click.Path(path_type=Path), metavar="PATH", help="The bundle to write."),
+    click.option("--zip", "archive", is_flag=True, help="One file NAME.runbook.zip instead of a folder."),
+    click.option("--force", is_flag=True, help="Replace a bundle that is there."),
+    click.option("--offline", is_flag=True, help="Ask no index and no registry; carry what they would give."),
+)
+
+
+def freezing(command: F) -> F:
+    """Add the options that say how a bundle is written."""
+    for option in reversed(_FREEZING):
+        command = option(command)
+    return command
+
+
+def choices_of(said: Declaration, options: dict[str, Any]) -> Choices:
+    """How to freeze, from the declaration and the options."""
+    from runbook.config import EMBED_LIMIT
+    from runbook.flow.capture import Choices
+
+    target: Path | None = options["target"]
+    return Choices(
+        target=target.absolute() if target else None,
+        archive=options["archive"] or bool(target and target.name.endswith(".zip")),
+        force=options["force"],
+        offline=options["offline"],
+        image=said.image,
+        redact=bool(said.redact),
+        embed_limit=EMBED_LIMIT if said.embed_limit is None else said.embed_limit,
+        tolerances=said.tolerances,
+    )
+
+
+@click.command()
+@click.argument("run", default="last")
+@click.option("--command", "line", metavar="'CMD…'", help="Freeze a run of this command that was not observed.")
+@click.option("--log", type=click.Path(path_type=Path), help="With --command: its saved standard output.")
+@declaring
+@freezing
+@click.option("--json", "as_json", is_flag=True, help="Print id, path and sizes as JSON.")
+def command(run: str, line: str | None, log: Path | None, as_json: bool, **options: Any) -> None:
+    """Freeze RUN, the last recorded run by default, into a bundle. Never executes the job.
+
+    \b
+      runbook capture                                    the last run
+      runbook capture -o result.runbook --image python:3.11-slim
+      runbook capture --command "python train.py" --log train.log --metric 'rmse=RMSE: ([0-9.]+)'
+    """
+    from runbook.catalog.store import find_store
+    from runbook.flow.capture import freeze
+    from runbook.flow.codebase import find_root
+    from runbook.flow.run import Request, declare_and_record
+
+    cwd = Path.cwd()
+    root = find_root(cwd)
+    choices = {name: options.pop(name) for name in ("target", "archive", "force", "offline")}
+    said = declaration(root, cwd, options)
+    progress = TerminalProgress()
+    if (
+        line is None
+        and (log is not None or said.patterns or said.metrics or said.inputs)
+        and run == "last"
+        and not (root / ".runbook" / "runs").is_dir()
+    ):
+        raise UsageError("no run was recorded here", root, hint="--command 'python train.py' declares one")
+    if line is not None or (said.command and not find_store(cwd).list()):
+        from runbook.config import parse_command
+
+        argv = parse_command(line) if line is not None else said.command
+        request = Request(argv=argv, declaration=said, root=root, cwd=cwd, log=log)
+        folder = declare_and_record(request, progress).folder
+    else:
+        folder = find_store(cwd).load(run)
+    captured = freeze(folder, choices_of(said, choices), progress)
+    tell(captured)
+    if as_json:
+        import msgspec
+
+        out().print(msgspec.json.encode(captured.summary()).decode(), markup=False)
+
+
+def tell(captured: Captured) -> None:
+    """Say on stderr what was frozen and what a reader should know."""
+    from rich.filesize import decimal
+
+    console = err()
+    console.print(f"captured {captured.path}", markup=False, style="bold")
+    console.print(f"  bundle id    {captured.id}", markup=False)
+    console.print(f"  base         {captured.base}", markup=False)
+    console.print(f"  lock         {captured.lock}", markup=False)
+    for label, size in captured.sizes.items():
+        console.print(f"  {label:<12} {decimal(size)}", markup=False)
+    for finding in captured.findings:
+        console.print(f"  {finding.level}: {finding.text}", markup=False, style="dim")
+    console.print(f"next: runbook replay {captured.path}", markup=False, style="dim")

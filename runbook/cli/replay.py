@@ -1,0 +1,108 @@
+"""`runbook replay`: verify, rebuild, rerun, compare, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from runbook import config
+from runbook.cli.console import TerminalProgress, err, out
+from runbook.errors import UsageError
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--engine", default="auto", help="docker, local … [auto: a sandbox where there is one, else local]")
+@click.option("--plan", is_flag=True, help="Print what would happen, and whether it can, and stop.")
+@click.option(
+    "--tolerance", "tolerances", multiple=True, metavar="NAME=abs:X,rel:Y", help="Instead of the bundle's."
+)
+@click.option("--data", multiple=True, metavar="NAME=PATH", help="Where a referenced input lies here.")
+@click.option("--allow-network", is_flag=True, help="A visible weakening: the job may reach the network.")
+@click.option("--offline", is_flag=True, help="Ask no package index; use the bundle and the cache.")
+@click.option("--memory", metavar="SIZE", help="Memory limit of the job.")
+@click.option("--cpus", type=float, help="CPU limit of the job.")
+@click.option("--time-limit", type=float, metavar="SECONDS", help="Stop the job after so long.")
+@click.option("-o", "target", type=click.Path(path_type=Path), metavar="DIR", help="Where reports and outputs go.")
+@click.option("--json", "as_json", is_flag=True, help="The whole report as JSON on stdout.")
+def command(
+    bundle: Path,
+    engine: str,
+    plan: bool,
+    tolerances: tuple[str, ...],
+    data: tuple[str, ...],
+    allow_network: bool,
+    offline: bool,
+    memory: str | None,
+    cpus: float | None,
+    time_limit: float | None,
+    target: Path | None,
+    as_json: bool,
+) -> int:
+    """Rebuild BUNDLE's environment, rerun its job in a sandbox, and say whether the result is reproduced.
+
+    \b
+      runbook replay train.runbook
+      runbook replay train.runbook --plan
+      runbook replay train.runbook --data corpus=/data/corpus --tolerance 'val_*=rel:1e-3'
+
+    Exit codes: 0 reproduced, 1 different, 3 the job failed, 4 the environment could not be rebuilt,
+    5 the bundle is corrupt or hostile, 6 something is missing here, 7 not comparable.
+    """
+    from runbook.engine.interface import Limits
+    from runbook.flow import replay as flow
+    from runbook.registry import members
+
+    choices = flow.Choices(
+        engine=engine,
+        tolerances=tuple(config.parse_tolerance(text) for text in tolerances),
+        data=dict(_data(text) for text in data),
+        limits=Limits(
+            memory_bytes=None if memory is None else config.parse_size(memory), cpus=cpus, time_s=time_limit
+        ),
+        network=allow_network,
+        offline=offline,
+        target=target.absolute() if target else None,
+    )
+    progress = TerminalProgress()
+    if plan:
+        return _show(flow.plan(bundle, choices, progress), as_json)
+    done = flow.replay(bundle, choices, progress)
+    if as_json:
+        out().file.write(members("report")["json"].render(done.report).decode())
+    else:
+        out().file.write(members("report")["terminal"].render(done.report).decode())
+    err().print(f"report: {done.folder / 'report.html'}", markup=False, style="dim")
+    return done.exit_code
+
+
+def _data(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not name or not equals or not path:
+        raise UsageError("not a place for data", text, hint="--data NAME=PATH", id="data-option")
+    return name, Path(path)
+
+
+def _show(preflight: object, as_json: bool) -> int:
+    """Print a plan; 0 when the replay can be done, else the exit code it would end with."""
+    import msgspec
+
+    from runbook.errors import RunbookError
+    from runbook.flow.preflight import Preflight
+    from runbook.model.text import printable
+
+    assert isinstance(preflight, Preflight)
+    if as_json:
+        out().file.write(msgspec.json.format(msgspec.json.encode(preflight)).decode() + "\n")
+    else:
+        console = out()
+        for step in preflight.steps:
+            console.print(printable(step), markup=False)
+        for check in preflight.checks:
+            console.print(f"  {check.state:<14} {printable(check.what)}: {printable(check.found)}", markup=False)
+    try:
+        preflight.check()
+    except RunbookError as error:
+        return error.exit_code
+    return 0

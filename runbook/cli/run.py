@@ -1,0 +1,52 @@
+"""`runbook run`: run a job under observation and record it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runbook.cli.capture import freezing
+from runbook.cli.console import TerminalProgress, err
+from runbook.cli.options import declaration, declaring
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@declaring
+@click.option("--timeout", type=float, metavar="SECONDS", help="Stop the job after so long; the record says so.")
+@click.option("--capture", is_flag=True, help="Freeze the run at once when the job has ended.")
+@freezing
+@click.argument("argv", nargs=-1, type=click.UNPROCESSED, metavar="-- CMD…")
+def command(argv: tuple[str, ...], timeout: float | None, capture: bool, **options: Any) -> int:
+    """Run CMD as it is, with its output passed through, and record what decided its result.
+
+    \b
+      runbook run -- python train.py --lr 0.1
+      runbook run --metric 'rmse=RMSE: ([0-9.]+)' --input data.csv -- python train.py
+      runbook run --capture -o result.runbook -- python train.py
+
+    The record lies in .runbook/ of the project; `runbook show` prints it, `runbook capture` freezes it.
+    The exit code is the job's own.
+    """
+    from runbook.flow.codebase import find_root
+    from runbook.flow.run import Request, run_and_record
+
+    cwd = Path.cwd()
+    root = find_root(cwd)
+    choices = {name: options.pop(name) for name in ("target", "archive", "force", "offline")}
+    said = declaration(root, cwd, options)
+    request = Request(argv=argv or said.command, declaration=said, root=root, cwd=cwd, timeout=timeout)
+    ran = run_and_record(request)
+    record = ran.record
+    err().print(f"recorded {ran.folder.id}: {record.outcome.status}, {len(record.metrics)} metrics", markup=False)
+    for finding in record.findings:
+        err().print(f"  {finding.level}: {finding.text}", markup=False, style="dim")
+    if capture:
+        from runbook.cli.capture import choices_of, tell
+        from runbook.flow.capture import freeze
+
+        tell(freeze(ran.folder, choices_of(said, choices), TerminalProgress()))
+    elif ran.exit_code == 0:
+        err().print(f"next: runbook capture {ran.folder.id}", markup=False, style="dim")
+    return ran.exit_code

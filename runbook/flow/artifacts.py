@@ -1,0 +1,190 @@
+"""Inputs and outputs of a run: found where they were declared, known by their content."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+import platformdirs
+
+from runbook.config import Declaration, DeclaredInput
+from runbook.digest.hashing import hash_tree
+from runbook.digest.statcache import StatCache
+from runbook.digest.tree import digest_tree
+from runbook.errors import NeedMissing, NotComparable
+from runbook.model import manifest
+from runbook.model.code import Shape
+from runbook.model.data import Input, Output
+from runbook.model.fact import Fact, declared, inferred, missing, observed
+from runbook.model.manifest import Entry
+from runbook.model.record import Finding
+from runbook.progress import Progress
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An input with its files. For a single file, `entries` holds that one, named by its basename."""
+
+    value: Input
+    path: Path
+    entries: tuple[Entry, ...]
+
+
+def place(path: Path, root: Path) -> str:
+    """How a record names a path: relative to the root when inside it, else absolute."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def look_at_inputs(root: Path, inputs: Sequence[DeclaredInput], progress: Progress) -> tuple[Seen, ...]:
+    """Hash every declared input, sparing files whose stat did not change since they were last hashed."""
+    names: set[str] = set()
+    return tuple(_look(root, one, _name(one, names), progress) for one in inputs)
+
+
+def look_again(before: Sequence[Seen], progress: Progress) -> tuple[Seen, ...]:
+    """The same inputs after the run, each with whether its content is still the same."""
+    after = []
+    for one in before:
+        try:
+            digest = _digest(one.path, progress)[0]
+            changed: Fact[bool] = observed(digest != one.value.digest)
+        except OSError:
+            changed = observed(True)
+        after.append(Seen(msgspec.structs.replace(one.value, changed=changed), one.path, one.entries))
+    return tuple(after)
+
+
+def changed_inputs(inputs: Iterable[Seen]) -> list[Finding]:
+    """A finding for every input that the job, or anything else, changed meanwhile."""
+    return [
+        Finding(id="input-changed", level="warning", text=f"the input {i.value.path} changed while the job ran")
+        for i in inputs
+        if i.value.changed.value
+    ]
+
+
+def look_at_outputs(
+    root: Path, declaration: Declaration, progress: Progress
+) -> tuple[list[Output], list[Finding]]:
+    """Declared metrics files and artifacts that are there; what is not is a finding."""
+    outputs, findings = [], []
+    wanted = [(p, "metrics") for p in declaration.metrics] + [(p, "artifact") for p in declaration.outputs]
+    for text, role in wanted:
+        path = root / text
+        try:
+            files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+        except OSError:
+            files = []
+        if not files:
+            findings.append(Finding(id="output-absent", level="warning", text=f"{text} was not written"))
+        for file in files:
+            digest, entries, _ = _digest(file, progress)
+            outputs.append(
+                Output(
+                    path=place(file, root),
+                    digest=digest,
+                    bytes=entries[0].size,
+                    stored="reference",
+                    role="metrics" if role == "metrics" else "artifact",
+                    evidence="observed",
+                )
+            )
+    return outputs, findings
+
+
+def _look(root: Path, one: DeclaredInput, name: str, progress: Progress) -> Seen:
+    path = Path(one.path) if one.path.startswith("/") else root / one.path
+    if not path.exists():
+        raise NeedMissing(
+            "the input is not there", one.path, hint="name an existing file or folder", id="input-absent"
+        )
+    digest, entries, shape = _digest(path, progress)
+    source: Fact[str] = declared(one.source) if one.source else inferred(path.resolve().as_uri(), "where it lay")
+    value = Input(
+        name=name,
+        path=place(path, root),
+        kind="file" if path.is_file() else "tree",
+        digest=digest,
+        bytes=sum(e.size for e in entries),
+        files=len(entries),
+        stored="reference",
+        manifest=f"data/inputs/{name}.manifest",
+        source=source,
+        version=declared(one.version) if one.version else missing("no version was declared"),
+        changed=missing("the run was not observed"),
+        evidence="declared",
+        shape=shape,
+    )
+    return Seen(value, path, entries)
+
+
+def _digest(path: Path, progress: Progress) -> tuple[str, tuple[Entry, ...], Shape]:
+    with open_cache() as cache:
+        if path.is_dir():
+            tree, entries = digest_tree(path, cache=cache, progress=progress)
+            return tree.digest, tuple(entries), tree.shape
+        path = path.resolve()
+        entries = hash_tree(path.parent, [path.name], cache=cache, progress=progress)
+    return entries[0].sha256, tuple(entries), Shape()
+
+
+@contextmanager
+def open_cache() -> Iterator[StatCache]:
+    """The user's stat cache; saved when the block ends well."""
+    cache = StatCache(platformdirs.user_cache_path("runbook") / "stat")
+    yield cache
+    cache.save()
+
+
+def manifest_of(seen: Seen) -> bytes:
+    """The manifest text of an input."""
+    return manifest.render(seen.entries)
+
+
+def _name(one: DeclaredInput, names: set[str]) -> str:
+    base = one.name or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(one.path).name).strip(".-") or "input"
+    name, number = base, 1
+    while name in names:
+        number += 1
+        name = f"{base}-{number}"
+    names.add(name)
+    return name
+
+
+def locate(one: Input, given: Path | None) -> Path:
+    """Where the content of a referenced input lies on this machine, checked against its digest.
+
+    given: what `--data NAME=PATH` says; else its recorded source when that is a file here.
+    Raises NeedMissing when it is not here, NotComparable when its content is another.
+    """
+    hint = f"--data {one.name}=PATH says where it lies"
+    path = given or _local(one.source.value or "")
+    if path is None or not path.exists():
+        raise NeedMissing(f"the input {one.name} is not in the bundle and not here", path or one.path, hint=hint)
+    path = path.absolute()
+    if path.is_dir() != (one.kind == "tree"):
+        raise NotComparable(f"the input {one.name} is a {one.kind}, this is not", path, hint=hint)
+    digest, _, _ = _digest_now(path)
+    if digest != one.digest:
+        raise NotComparable(f"the input {one.name} has another content than the original's", path, hint=hint)
+    return path
+
+
+def _local(source: str) -> Path | None:
+    parts = urlsplit(source)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None
+
+
+def _digest_now(path: Path) -> tuple[str, tuple[Entry, ...], Shape]:
+    """By reading every byte: a replay trusts no cache."""
+    if path.is_dir():
+        tree, entries = digest_tree(path)
+        return tree.digest, tuple(entries), tree.shape
+    path = path.resolve()
+    entries = hash_tree(path.parent, [path.name])
+    return entries[0].sha256, tuple(entries), Shape()

@@ -1,0 +1,117 @@
+"""Nothing secret is sealed: everything textual is scanned before it is hashed; a hit stops, or is masked on request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from runbook.model import manifest
+from runbook.model.fact import Fact
+from runbook.model.job import Job
+from runbook.model.manifest import Entry
+from runbook.model.record import Record, Redaction
+from runbook.progress import Progress
+from runbook.trust.secrets import SecretHit, as_error, mask, mask_argv, mask_text, mask_value, scan_files
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What a bundle takes from the project besides its data."""
+
+    code: tuple[Entry, ...]
+    content: Callable[[Entry], Path]
+    """Where a code file's bytes lie."""
+    patch: bytes
+    texts: dict[str, bytes]
+    """Logs and other outputs by bundle path."""
+
+
+@dataclass(frozen=True)
+class Cleansed:
+    """The record and materials as they may be sealed."""
+
+    record: Record
+    code: tuple[Entry, ...]
+    replaced: dict[str, bytes]
+    """Masked code files: path → bytes."""
+    patch: bytes
+    texts: dict[str, bytes] = field(default_factory=dict)
+
+
+def cleanse(record: Record, materials: Materials, *, redact: bool, progress: Progress) -> Cleansed:
+    """Scan everything; raise SecretFound with the list, or mask it all and record what was masked."""
+    hits: list[SecretHit] = []
+    job = _job(record.job, hits)
+    sources = tuple(_text(text, "metric source", hits) for text in record.sources)
+    git = record.code.git
+    if git.value is not None:
+        remote = git.value.remote
+        if remote.value is not None:
+            clean = Fact(evidence=remote.evidence, value=_text(remote.value, "git remote", hits))
+            git = Fact(evidence=git.evidence, value=msgspec.structs.replace(git.value, remote=clean))
+    packages = tuple(
+        msgspec.structs.replace(p, source=_text(p.source, f"source of {p.name}", hits)) if p.source else p
+        for p in record.environment.packages
+    )
+    patch = _bytes(materials.patch, "data/code.patch", hits)
+    texts = {name: _bytes(data, name, hits) for name, data in materials.texts.items()}
+    found, _ = scan_files(((e.path, materials.content(e)) for e in materials.code), progress=progress)
+    hits += found
+    if hits and not redact:
+        raise as_error(hits)
+    replaced = {}
+    entries = {e.path: e for e in materials.code}
+    for path in sorted({hit.where for hit in found}):
+        data, _ = mask(materials.content(entries[path]).read_bytes(), path)
+        replaced[path] = data
+        entries[path] = Entry(path, len(data), _sha256(data))
+    code = tuple(entries[e.path] for e in materials.code)
+    tree = msgspec.structs.replace(
+        record.code.tree, digest=manifest.digest(manifest.render(code)), bytes=sum(e.size for e in code)
+    )
+    clean_record = msgspec.structs.replace(
+        record,
+        job=job,
+        sources=sources,
+        code=msgspec.structs.replace(record.code, git=git, tree=tree),
+        environment=msgspec.structs.replace(record.environment, packages=packages),
+        redactions=(*record.redactions, *_redactions(hits)),
+    )
+    return Cleansed(clean_record, code, replaced, patch, texts)
+
+
+def _job(job: Job, hits: list[SecretHit]) -> Job:
+    argv, found = mask_argv(job.argv)
+    hits += found
+    variables = []
+    for variable in job.variables:
+        value, found = mask_value(variable.name, variable.value, f"variable {variable.name}")
+        hits += found
+        variables.append(msgspec.structs.replace(variable, value=value, redacted=bool(found)))
+    parameters = {name: mask_value(name, value, f"parameter {name}")[0] for name, value in job.parameters.items()}
+    return msgspec.structs.replace(job, argv=argv, variables=tuple(variables), parameters=parameters)
+
+
+def _text(text: str, where: str, hits: list[SecretHit]) -> str:
+    masked, found = mask_text(text, where)
+    hits += found
+    return masked
+
+
+def _bytes(data: bytes, where: str, hits: list[SecretHit]) -> bytes:
+    masked, found = mask(data, where)
+    hits += found
+    return masked
+
+
+def _redactions(hits: Sequence[SecretHit]) -> tuple[Redaction, ...]:
+    return tuple(dict.fromkeys(Redaction(where=f"{h.where}, line {h.line}", kind=h.kind) for h in hits))
+
+
+def _sha256(data: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()

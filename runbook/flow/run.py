@@ -1,0 +1,210 @@
+"""`run`: look at code and inputs → launch → look again → ask the environment → read metrics → keep."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from runbook.catalog.objects import ObjectStore
+from runbook.catalog.store import RunFolder, RunStore
+from runbook.config import Declaration
+from runbook.errors import NeedMissing, UsageError
+from runbook.flow import artifacts, codebase
+from runbook.flow.compose import Declared, Looked, compose
+from runbook.launch.metrics import encode_series, file_source, pattern_source, read_metrics
+from runbook.launch.process import launch
+from runbook.model import manifest
+from runbook.model.environment import Environment
+from runbook.model.execution import Execution
+from runbook.model.fact import Fact, declared, inferred, missing, observed
+from runbook.model.record import Finding, Record, Seed
+from runbook.observe import libraries, packages
+from runbook.observe.interface import Context
+from runbook.observe.interpreter import find_interpreter
+from runbook.observe.probing import Probe, framework_versions, read_interpreter, run_probe
+from runbook.progress import SILENT, Progress
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run or to declare, and how to look at it. Paths in `declaration` are relative to the root."""
+
+    argv: tuple[str, ...]
+    declaration: Declaration
+    root: Path
+    cwd: Path
+    timeout: float | None = None
+    env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    tee: bool = True
+    log: Path | None = None
+    """Saved standard output of a run that nobody observed."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A recorded run: where it is kept, its record, and the job's own exit code."""
+
+    folder: RunFolder
+    record: Record
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The job's environment as its own Python tells it."""
+
+    context: Context
+    probe: Probe | None
+    environment: Environment
+    findings: tuple[Finding, ...]
+
+
+def run_and_record(request: Request, progress: Progress = SILENT) -> Ran:
+    """Run the job under observation and keep its record; a failing job is a record too."""
+    return _record(request, observe=True, progress=progress)
+
+
+def declare_and_record(request: Request, progress: Progress = SILENT) -> Ran:
+    """Record a run that already happened, from what was declared. Never executes the job."""
+    return _record(request, observe=False, progress=progress)
+
+
+def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
+    declaration, root = request.declaration, request.root
+    if not request.argv:
+        raise UsageError("no command to run", hint="runbook run -- python train.py", id="no-command")
+    sources = metric_sources(declaration, root)
+    before = artifacts.look_at_inputs(root, declaration.inputs, progress)
+    code = codebase.look(root, declaration, before, progress)
+    store = RunStore(root)
+    folder = store.new()
+    codebase.keep(code, root, folder, ObjectStore(store.path / "objects"))
+    execution = _launch(request, folder) if observe else None
+    if not observe:
+        _adopt(request, folder)
+    inputs = artifacts.look_again(before, progress) if observe else before
+    surroundings = look_at_environment(request)
+    readings = read_metrics(sources, root, folder.stdout)
+    outputs, absent = artifacts.look_at_outputs(root, declaration, progress)
+    record = compose(
+        Declared(
+            run=folder.id,
+            name=declaration.name or codebase.default_name(request.argv),
+            experiment=declaration.experiment,
+            seeds=tuple(Seed(name=n, value=v, evidence="declared") for n, v in sorted(declaration.seeds.items())),
+            variables=declaration.env,
+            sources=sources,
+            tolerances=declaration.tolerances,
+        ),
+        Looked(
+            context=surroundings.context,
+            execution=execution,
+            code=code.value,
+            environment=surroundings.environment,
+            inputs=[i.value for i in inputs],
+            outputs=outputs,
+            readings=readings,
+            findings=[*code.findings, *surroundings.findings, *artifacts.changed_inputs(inputs), *absent],
+        ),
+    )
+    for one in inputs:
+        (folder.path / f"input-{one.value.name}.manifest").write_bytes(manifest.render(one.entries))
+    (folder.path / "series.json").write_bytes(encode_series(readings.series))
+    if surroundings.probe is not None:
+        (folder.path / "probe.json").write_bytes(msgspec.json.encode(surroundings.probe))
+    folder.write(record)
+    return Ran(folder, record, _exit_code(execution))
+
+
+def metric_sources(declaration: Declaration, root: Path) -> tuple[str, ...]:
+    """The metric sources as a record keeps them; raises UsageError for one that nothing reads."""
+    files = [file_source(path, root, root) for path in declaration.metrics]
+    return (*files, *(pattern_source(name, pattern) for name, pattern in declaration.patterns.items()))
+
+
+def look_at_environment(request: Request) -> Surroundings:
+    """Find the job's own Python and ask it what is installed."""
+    named = request.declaration.python
+    interpreter: Fact[str] = declared(named) if named else find_interpreter(request.argv, request.cwd, request.env)
+    probe, failure = None, interpreter.reason
+    if interpreter.value is not None:
+        try:
+            probe = run_probe(interpreter.value, request.env, request.cwd)
+        except NeedMissing as error:
+            failure = str(error)
+    context = Context(
+        argv=request.argv,
+        root=request.root,
+        cwd=request.cwd,
+        env=request.env,
+        interpreter=interpreter,
+        probe=probe,
+        probe_failure=failure,
+    )
+    if probe is None:
+        nothing = Finding(id="no-interpreter", level="warning", text=f"the job's Python was not probed: {failure}")
+        return Surroundings(context, None, empty_environment(failure), (nothing,))
+    library_path = request.env.get("LD_LIBRARY_PATH", "")
+    found = (*packages.findings(probe), *libraries.findings(probe, library_path))
+    return Surroundings(context, probe, observed_environment(interpreter, probe, library_path), found)
+
+
+def observed_environment(interpreter: Fact[str], probe: Probe, library_path: str = "") -> Environment:
+    """The environment as its own Python tells it; lock, base and id are made at capture."""
+    value = read_interpreter(probe)
+    return Environment(
+        interpreter=inferred(value, interpreter.reason) if interpreter.evidence == "inferred" else observed(value),
+        packages=packages.read_packages(probe),
+        libraries=libraries.system_libraries(probe, library_path),
+        frameworks=framework_versions(probe),
+        os_packages=_later(),
+        lock=_later(),
+        base=_later(),
+        id=_later(),
+    )
+
+
+def empty_environment(reason: str) -> Environment:
+    """The environment of a job whose Python could not be asked."""
+    return Environment(
+        interpreter=missing(reason),
+        os_packages=missing(reason),
+        lock=missing(reason),
+        base=missing(reason),
+        id=missing(reason),
+    )
+
+
+def _later() -> Fact[Any]:
+    return missing("the run is recorded, not captured yet")
+
+
+def _launch(request: Request, folder: RunFolder) -> Execution:
+    return launch(
+        request.argv,
+        request.cwd,
+        request.env,
+        stdout=folder.stdout,
+        stderr=folder.stderr,
+        timeout=request.timeout,
+        tee=request.tee,
+    )
+
+
+def _adopt(request: Request, folder: RunFolder) -> None:
+    """Take the saved log of an unobserved run, if there is one."""
+    try:
+        folder.stdout.write_bytes(request.log.read_bytes() if request.log else b"")
+    except OSError as error:
+        hint = "--log names the saved standard output"
+        raise UsageError(f"the log cannot be read ({error.strerror})", request.log or "", hint=hint) from None
+    folder.stderr.write_bytes(b"")
+
+
+def _exit_code(execution: Execution | None) -> int:
+    return (execution.outcome.exit_code.value or 0) if execution else 0
