@@ -1,0 +1,232 @@
+"""One container from creation to removal: its output streamed apart, its limits minded, its cost sampled."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from runbook.engine import owner
+from runbook.errors import EnvironmentNotRebuilt, NeedMissing
+
+if TYPE_CHECKING:
+    from docker import APIClient
+    from docker.errors import APIError
+
+_TICK_S = 0.25
+"""How often limits are looked at."""
+_SAMPLE_S = 1.0
+_GRACE_S = 5
+"""Seconds between SIGTERM and SIGKILL when the time is up."""
+
+
+class Sink(Protocol):
+    """Where one stream goes."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take the next bytes."""
+
+
+@dataclass
+class Usage:
+    """What the engine said of the container while it ran; zeros until the first sample."""
+
+    samples: int = 0
+    cpu_user_ns: int = 0
+    cpu_system_ns: int = 0
+    peak_rss: int = 0
+    peak_processes: int = 0
+    read_bytes: int | None = None
+    written_bytes: int | None = None
+
+    def add(self, stats: Mapping[str, Any], cgroup: str) -> None:
+        """Take one answer of the engine."""
+        memory = stats.get("memory_stats") or {}
+        if not memory.get("stats"):
+            return  # It had ended already.
+        self.samples += 1
+        cpu = stats["cpu_stats"]["cpu_usage"]
+        self.cpu_user_ns = max(self.cpu_user_ns, int(cpu.get("usage_in_usermode", 0)))
+        self.cpu_system_ns = max(self.cpu_system_ns, int(cpu.get("usage_in_kernelmode", 0)))
+        anonymous = memory["stats"].get("anon" if cgroup == "2" else "total_rss", 0)
+        self.peak_rss = max(self.peak_rss, int(anonymous))
+        self.peak_processes = max(self.peak_processes, int((stats.get("pids_stats") or {}).get("current") or 0))
+        for entry in (stats.get("blkio_stats") or {}).get("io_service_bytes_recursive") or ():
+            if entry["op"].lower() == "read":
+                self.read_bytes = max(self.read_bytes or 0, int(entry["value"]))
+            elif entry["op"].lower() == "write":
+                self.written_bytes = max(self.written_bytes or 0, int(entry["value"]))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a container ended."""
+
+    exit_code: int
+    out_of_memory: bool
+    timed_out: bool
+    broke: str
+    """The limit of ours that it broke, one sentence; empty for none."""
+    started: str
+    """As the engine wrote it: RFC 3339 with nanoseconds."""
+    finished: str
+    usage: Usage = field(default_factory=Usage)
+
+
+@contextlib.contextmanager
+def created(api: APIClient, image: str, host: Mapping[str, Any], **config: Any) -> Iterator[str]:
+    """A container that is removed with its volumes whatever happens; yields its name.
+
+    The name is chosen here, so that one whose creation was interrupted half-way is found and removed too.
+    host: arguments of docker-py's HostConfig; config: of create_container.
+    """
+    from docker.errors import APIError, NotFound
+    from docker.types import LogConfig
+
+    name = owner.fresh_name()
+    try:
+        api.create_container(
+            image,
+            name=name,
+            labels={owner.LABEL: owner.owner()},
+            host_config=api.create_host_config(
+                log_config=LogConfig(type="none"), cap_drop=["ALL"], security_opt=["no-new-privileges"], **host
+            ),
+            healthcheck={"test": ["NONE"]},
+            use_config_proxy=False,
+            **config,
+        )
+        yield name
+    except APIError as error:
+        raise refused(error) from error
+    finally:
+        with owner.uninterrupted(), contextlib.suppress(NotFound):
+            api.remove_container(name, v=True, force=True)
+
+
+def refused(error: APIError) -> NeedMissing | EnvironmentNotRebuilt:
+    """What the engine's refusal means to a person."""
+    said = str(error.explanation or error)
+    if "bind source path does not exist" in said:
+        return NeedMissing(
+            "the engine cannot see this machine's folders",
+            said.rpartition("exist: ")[2],
+            hint="run runbook on the machine whose engine it uses, not inside a container that borrows its socket",
+            id="engine-elsewhere",
+        )
+    if "could not select device driver" in said or "nvidia" in said.lower():
+        hint = "install the NVIDIA container toolkit, or replay with --no-gpus"
+        return NeedMissing("the engine cannot give GPUs to a container", said, hint=hint, id="no-gpu-in-engine")
+    return NeedMissing("the engine refused", said, hint="runbook doctor", id="engine-refused")
+
+
+def run(
+    api: APIClient,
+    name: str,
+    *,
+    stdout: Sink,
+    stderr: Sink,
+    cgroup: str = "",
+    time_s: float | None = None,
+    broken: Callable[[], str] = str,
+) -> Ended:
+    """Start it and stay with it until it ends.
+
+    cgroup: version of the engine's cgroups to sample resource use, empty for no samples.
+    broken: asked four times a second whether a limit of ours is broken; a sentence kills the container.
+    """
+    pump = _Pump(api.attach(name, stdout=True, stderr=True, stream=True, demux=True), stdout, stderr)
+    api.start(name)
+    deadline = None if time_s is None else time.monotonic() + time_s
+    usage, next_sample, pause = Usage(), time.monotonic() + _TICK_S, _TICK_S
+    timed_out, broke = False, ""
+    while not pump.ended(_TICK_S):
+        now = time.monotonic()
+        broke = broken()
+        if broke:
+            _end(api, name, grace=0)
+        elif deadline is not None and now >= deadline:
+            timed_out = True
+            _end(api, name, grace=_GRACE_S)
+        elif cgroup and now >= next_sample:
+            _sample(api, name, usage, cgroup)
+            pause = min(pause * 2, _SAMPLE_S)
+            next_sample = time.monotonic() + pause
+        if broke or timed_out:
+            pump.ended(None)
+            break
+    if pump.failure is not None:
+        _end(api, name, grace=0)
+    api.wait(name)
+    pump.check()
+    state = api.inspect_container(name)["State"]
+    return Ended(
+        exit_code=int(state["ExitCode"]),
+        out_of_memory=bool(state.get("OOMKilled")),
+        timed_out=timed_out,
+        broke=broke,
+        started=str(state["StartedAt"]),
+        finished=str(state["FinishedAt"]),
+        usage=usage,
+    )
+
+
+def _end(api: APIClient, name: str, *, grace: int) -> None:
+    """Stop it; one that has just ended by itself is no error."""
+    from docker.errors import APIError
+
+    with contextlib.suppress(APIError):
+        if grace:
+            api.stop(name, timeout=grace)
+        else:
+            api.kill(name)
+
+
+def _sample(api: APIClient, name: str, usage: Usage, cgroup: str) -> None:
+    from docker.errors import APIError, InvalidVersion
+
+    with contextlib.suppress(APIError, InvalidVersion, KeyError):
+        usage.add(api.stats(name, stream=False, one_shot=True), cgroup)
+
+
+class _Pump:
+    """Moves the container's output to its sinks; what cannot be written ends it and is raised by `check`.
+
+    The engine waits while a sink is slow, so a flood never swells memory.
+    """
+
+    def __init__(self, stream: Any, stdout: Sink, stderr: Sink) -> None:
+        self._stream, self._stdout, self._stderr = stream, stdout, stderr
+        self.failure: OSError | None = None
+        self._thread = threading.Thread(target=self._move, name="runbook-output", daemon=True)
+        self._thread.start()
+
+    def ended(self, patience_s: float | None) -> bool:
+        """Whether the container has closed its output, waiting so long."""
+        self._thread.join(patience_s)
+        return not self._thread.is_alive()
+
+    def check(self) -> None:
+        """Raise NeedMissing when output could not be written."""
+        if self.failure is not None:
+            raise NeedMissing(
+                "the job's output cannot be written",
+                self.failure.strerror or str(self.failure),
+                hint="free some disk space: df -h",
+                id="output-not-written",
+            )
+
+    def _move(self) -> None:
+        try:
+            for out, err in self._stream:
+                if out is not None:
+                    self._stdout.write(out)
+                if err is not None:
+                    self._stderr.write(err)
+        except OSError as error:
+            self.failure = error
+        finally:
+            self._stream.close()

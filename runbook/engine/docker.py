@@ -1,0 +1,90 @@
+"""Docker Engine, through its SDK: the strongest sandbox that this version of runbook knows."""
+
+from __future__ import annotations
+
+from runbook.engine import daemon, owner
+from runbook.engine.interface import Built, Plan, Sandbox
+from runbook.errors import NeedMissing
+from runbook.model.execution import Execution
+from runbook.progress import Progress
+
+
+class DockerEngine:
+    """Builds images named by the environment id, and runs jobs in containers that are gone afterwards."""
+
+    name = "docker"
+    isolation = (
+        "Docker container: no network unless allowed, read-only root and inputs, no capability, no new privilege, "
+        "unprivileged user, default seccomp; memory, processes, files and time bounded; the kernel is the host's."
+    )
+
+    def available(self) -> str:
+        """Empty when an engine answers, else the reason."""
+        found = daemon.find()
+        return found.reason if isinstance(found, daemon.Absent) else ""
+
+    def hint(self) -> str:
+        """The command that makes an engine answer."""
+        found = daemon.find()
+        return found.hint if isinstance(found, daemon.Absent) else ""
+
+    def describe(self) -> str:
+        """Version, storage driver and cgroup version."""
+        return self._daemon().describe()
+
+    def warnings(self) -> tuple[str, ...]:
+        """What makes it weaker here than it could be."""
+        found = self._daemon()
+        said = []
+        if not (found.rootless or found.userns):
+            said.append(
+                "Docker runs neither rootless nor with user namespaces: a job that escapes its container "
+                "is an ordinary user of this machine, or worse"
+            )
+        if found.selinux:
+            said.append("SELinux labels stay as they are: containers must be allowed to read the inputs")
+        return tuple(said)
+
+    def build(self, plan: Plan, progress: Progress) -> Built:
+        """Make the environment's image, or find it."""
+        from runbook.engine.docker_build import build
+
+        return build(self._daemon().api, plan, progress)
+
+    def probe(self, built: Built, script: bytes) -> bytes:
+        """Run the probe in the environment; its stdout."""
+        from runbook.engine.docker_run import probe
+
+        return probe(self._daemon(), built, script)
+
+    def run(self, built: Built, sandbox: Sandbox, progress: Progress) -> Execution:
+        """Run the job in a container."""
+        from runbook.engine.docker_run import run
+
+        return run(self._daemon(), built, sandbox, progress)
+
+    def sweep(self) -> int:
+        """Remove containers and folders whose owner is dead."""
+        from docker.errors import APIError
+
+        gone = owner.sweep_scratch()
+        found = daemon.find()
+        if isinstance(found, daemon.Absent):
+            return gone
+        for container in found.api.containers(all=True, filters={"label": owner.LABEL}):
+            if owner.is_dead(container["Labels"][owner.LABEL]):
+                try:
+                    found.api.remove_container(container["Id"], v=True, force=True)
+                except APIError:  # Another runbook sweeps at the same time.
+                    continue
+                gone += 1
+        return gone
+
+    def _daemon(self) -> daemon.Daemon:
+        found = daemon.find()
+        if isinstance(found, daemon.Absent):
+            raise NeedMissing("Docker is not available", found.reason, hint=found.hint, id="engine-unavailable")
+        return found
+
+
+MEMBER = DockerEngine()

@@ -1,0 +1,252 @@
+"""The base of an environment in Docker: found in the engine, loaded from an OCI layout, or pulled by digest.
+
+A layout comes from a bundle: only blobs whose bytes have the digest that names them reach the engine, under a
+manifest and a name of ours. Nothing of the base's configuration is run: no ONBUILD trigger, entrypoint or command.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from runbook.engine.interface import Plan
+from runbook.errors import BundleRejected, EnvironmentNotRebuilt, NeedMissing
+from runbook.progress import Progress
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+REPOSITORY = "runbook/base"
+_JSON_CAP = 4 << 20
+_CHUNK = 1 << 20
+_HOSTILE_VARIABLES = ("LD_PRELOAD", "LD_AUDIT")
+
+
+@dataclass(frozen=True)
+class BaseImage:
+    """A base that lies in the engine and may be used."""
+
+    id: str
+    variables: Mapping[str, str]
+    pythons: tuple[str, ...]
+    """Where its interpreter may be, the most likely first."""
+
+
+def obtain(api: APIClient, plan: Plan, progress: Progress) -> BaseImage:
+    """The base in the engine. Raises EnvironmentNotRebuilt when it cannot be had or must not be used."""
+    image = _from_layout(api, plan, progress) if plan.layout else _by_reference(api, plan, progress)
+    found = api.inspect_image(image)
+    _check_platform(plan, found)
+    config = found.get("Config") or {}
+    variables = read_variables(config)
+    for name in _HOSTILE_VARIABLES:
+        if name in variables:
+            raise EnvironmentNotRebuilt(
+                f"the base image sets {name}, which would run its code before ours",
+                plan.base.reference or plan.base.digest,
+                hint="capture again on a base without it",
+                id="base-preloads",
+            )
+    return BaseImage(id=image, variables=variables, pythons=tuple(_pythons(plan, variables)))
+
+
+def read_variables(config: Mapping[str, Any]) -> dict[str, str]:
+    """The environment variables of an image's configuration."""
+    return dict(entry.partition("=")[::2] for entry in config.get("Env") or ())
+
+
+def _check_platform(plan: Plan, found: Mapping[str, Any]) -> None:
+    platform = f"{found.get('Os')}/{found.get('Architecture')}"
+    wanted = "/".join(plan.base.platform.split("/")[:2])
+    if wanted and platform != wanted:
+        raise EnvironmentNotRebuilt(
+            f"the base is for {wanted}, but the engine's image is for", platform, id="base-platform"
+        )
+
+
+def _pythons(plan: Plan, variables: Mapping[str, str]) -> Iterator[str]:
+    if plan.base.python:
+        yield plan.base.python
+    minor = ".".join(plan.interpreter.version.split(".")[:2])
+    path = variables.get("PATH", "")
+    folders = dict.fromkeys([*path.split(":"), "/usr/local/bin", "/usr/bin", "/opt/conda/bin"])
+    for name in (f"python{minor}", "python3", "python"):
+        for folder in folders:
+            if folder.startswith("/"):
+                yield f"{folder}/{name}"
+
+
+def _by_reference(api: APIClient, plan: Plan, progress: Progress) -> str:
+    """An image that the engine has, or that a registry gives by its digest."""
+    from docker.errors import APIError, ImageNotFound
+
+    reference = plan.base.reference or plan.base.digest
+    if "@sha256:" not in reference and not reference.startswith("sha256:"):
+        raise EnvironmentNotRebuilt(
+            "the base is not named by a digest", reference, hint="capture again with --image", id="base-not-pinned"
+        )
+    try:
+        return str(api.inspect_image(reference)["Id"])
+    except ImageNotFound:
+        pass
+    hint = "log in to its registry (docker login), load it (docker load), or capture again with the base carried"
+    if plan.base.kind == "host-closure" or "@" not in reference:
+        raise EnvironmentNotRebuilt(
+            "the base image is not in this engine", reference, hint=hint, id="base-unavailable"
+        )
+    progress.say(f"pulling the base {reference}")
+    try:
+        for line in api.pull(reference, stream=True, decode=True):
+            if "error" in line:
+                raise EnvironmentNotRebuilt(
+                    f"the base image cannot be pulled ({line['error']})",
+                    reference,
+                    hint=hint,
+                    id="base-unavailable",
+                )
+        return str(api.inspect_image(reference)["Id"])
+    except APIError as error:
+        said = str(error.explanation or error)
+        raise EnvironmentNotRebuilt(
+            f"the base image cannot be pulled ({said})", reference, hint=hint, id="base-unavailable"
+        ) from error
+
+
+def _from_layout(api: APIClient, plan: Plan, progress: Progress) -> str:
+    """Load the carried base, unless the engine has it; its image id."""
+    from docker.errors import APIError, ImageNotFound
+
+    assert plan.layout is not None
+    blobs = plan.layout / "blobs" / "sha256"
+    config, layers = _image_of(plan.layout, plan.base.digest)
+    image = f"sha256:{config}"
+    try:
+        api.inspect_image(image)
+    except ImageNotFound:
+        progress.say("loading the base that the bundle carries")
+        try:
+            for line in api.load_image(_archive(blobs, config, layers)):
+                if "errorDetail" in line or "error" in line:
+                    raise EnvironmentNotRebuilt(
+                        "the base cannot be loaded", line.get("error"), id="base-not-loaded"
+                    )
+        except APIError as error:
+            said = str(error.explanation or error)
+            raise EnvironmentNotRebuilt("the base cannot be loaded", said, id="base-not-loaded") from error
+    return image
+
+
+def _image_of(layout: Path, digest: str) -> tuple[str, list[str]]:
+    """Config and layers (hex) of the image in a layout: the one whose manifest, or only layer, has this digest."""
+    blobs = layout / "blobs" / "sha256"
+    for entry in _list(_read_json(layout / "index.json"), "manifests"):
+        name = _hex(entry)
+        manifest = _read_json(blobs / name, name)
+        layers = [_hex(layer) for layer in _list(manifest, "layers")]
+        if f"sha256:{name}" == digest or [f"sha256:{layer}" for layer in layers] == [digest]:
+            config = _hex(manifest.get("config"))
+            _read_json(blobs / config, config)
+            return config, layers
+    raise BundleRejected(
+        "the carried base is not the one that the record names", digest, id="base-not-as-recorded"
+    )
+
+
+def _list(document: Any, key: str) -> list[Any]:
+    found = document.get(key) if isinstance(document, dict) else None
+    if not isinstance(found, list):
+        raise BundleRejected("the carried base is malformed", f"no list `{key}`", id="base-malformed")
+    return found
+
+
+def _hex(descriptor: Any) -> str:
+    digest = descriptor.get("digest") if isinstance(descriptor, dict) else None
+    text = digest.removeprefix("sha256:") if isinstance(digest, str) else ""
+    if len(text) != 64 or not set(text) <= set("0123456789abcdef"):
+        raise BundleRejected(
+            "the carried base is malformed", f"not a sha256 digest: {digest}", id="base-malformed"
+        )
+    return text
+
+
+def _read_json(path: Path, expected: str = "") -> Any:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_JSON_CAP + 1)
+        if len(content) > _JSON_CAP:
+            raise ValueError("too large")
+        document = json.loads(content)
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleRejected(
+            "the carried base is malformed", f"{path.name}: {error}", id="base-malformed"
+        ) from error
+    if expected and hashlib.sha256(content).hexdigest() != expected:
+        raise BundleRejected("the carried base is corrupt", path.name, id="base-corrupt")
+    return document
+
+
+def _archive(blobs: Path, config: str, layers: list[str]) -> Iterator[bytes]:
+    """What `docker load` reads, streamed: config, layers and a manifest of ours that names the image.
+
+    A blob whose bytes do not have its digest ends the stream before the manifest, so nothing is loaded.
+    """
+    receive, send = os.pipe()
+    failure: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            with os.fdopen(send, "wb") as pipe, tarfile.open(fileobj=pipe, mode="w|") as archive:
+                for name in [config, *layers]:
+                    _add(archive, blobs / name, name)
+                entry = {"Config": config, "Layers": layers, "RepoTags": [f"{REPOSITORY}:{config[:24]}"]}
+                manifest = json.dumps([entry]).encode()
+                member = tarfile.TarInfo("manifest.json")
+                member.size = len(manifest)
+                archive.addfile(member, io.BytesIO(manifest))
+        except BrokenPipeError:
+            pass
+        except (OSError, BundleRejected) as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=write, name="runbook-load", daemon=True)
+    thread.start()
+    with os.fdopen(receive, "rb") as pipe:
+        while chunk := pipe.read(_CHUNK):
+            yield chunk
+    thread.join()
+    for error in failure:
+        if isinstance(error, OSError):
+            raise NeedMissing("the carried base cannot be read", error, id="base-unreadable")
+        raise error
+
+
+def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:
+    member = tarfile.TarInfo(name)
+    with path.open("rb") as file:
+        member.size = os.fstat(file.fileno()).st_size
+        hashing = _Hashing(file)
+        archive.addfile(member, hashing)
+    if hashing.digest.hexdigest() != name:
+        raise BundleRejected("the carried base is corrupt", name, id="base-corrupt")
+
+
+class _Hashing:
+    """A file that is hashed while it is read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        data = self._file.read(size)
+        self.digest.update(data)
+        return data

@@ -1,0 +1,262 @@
+"""Building an environment in Docker: the base, plus one layer with the virtual environment. No Dockerfile is run.
+
+Wheels and tools are mounted, never copied into a layer. The image is named by the environment id and carries the
+full id as a label, so that a second replay builds nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+
+from runbook.engine import container, docker_base, install, owner
+from runbook.engine.interface import Built, Plan
+from runbook.errors import EnvironmentNotRebuilt
+from runbook.progress import Progress
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+REPOSITORY = "runbook/env"
+TARGET = "/opt/runbook/env"
+"""Where the virtual environment lies in the image."""
+PYTHON = f"{TARGET}/bin/python"
+PREFIX_LABEL = "org.runbook.prefix"
+"""Folder of the base's interpreter, which no mount may hide."""
+_ID_LABEL = "org.runbook.environment"
+_PYTHON_LABEL = "org.runbook.python"
+_FOLDER = "/run/runbook"
+_HIDDEN = ("/tmp", "/run", "/proc", "/sys", "/dev")  # noqa: S108
+_TAIL = 4000
+
+
+def build(api: APIClient, plan: Plan, progress: Progress) -> Built:
+    """Find the environment, or make it. Raises EnvironmentNotRebuilt, NeedMissing, BundleRejected."""
+    name = f"{REPOSITORY}:{plan.environment_id.removeprefix('sha256:')[:24]}"
+    if (found := _find(api, name, plan.environment_id)) is not None:
+        return _built(plan, found, cached=True)
+    with _alone(plan.environment_id):
+        if (found := _find(api, name, plan.environment_id)) is not None:
+            return _built(plan, found, cached=True)
+        base = docker_base.obtain(api, plan, progress)
+        progress.say("building the environment, offline")
+        _install(api, plan, base, name)
+    found = _find(api, name, plan.environment_id)
+    if found is None:
+        raise EnvironmentNotRebuilt("the engine did not keep the image", name, id="image-lost")
+    return _built(plan, found, cached=False)
+
+
+def _find(api: APIClient, name: str, environment_id: str) -> dict[str, Any] | None:
+    from docker.errors import ImageNotFound
+
+    try:
+        found: dict[str, Any] = api.inspect_image(name)
+    except ImageNotFound:
+        return None
+    return found if _labels(found).get(_ID_LABEL) == environment_id else None
+
+
+def _labels(image: dict[str, Any]) -> dict[str, str]:
+    return (image.get("Config") or {}).get("Labels") or {}
+
+
+def _built(plan: Plan, image: dict[str, Any], *, cached: bool) -> Built:
+    here = _labels(image).get(_PYTHON_LABEL, "")
+    return Built(
+        engine="docker",
+        handle=str(image["Id"]),
+        cached=cached,
+        python=PYTHON,
+        substitutions=tuple(substitutions(plan, here)),
+    )
+
+
+def substitutions(plan: Plan, here: str) -> Iterator[str]:
+    """What stands in for the original's interpreter, in sentences."""
+    if here != plan.interpreter.version:
+        yield f"Python {here} stands in for Python {plan.interpreter.version}"
+
+
+def minor(version: str) -> str:
+    """`3.11` of `3.11.7`."""
+    return ".".join(version.split(".")[:2])
+
+
+@contextmanager
+def _alone(environment_id: str) -> Iterator[None]:
+    """Let one process at a time build this environment: a second one then finds it built."""
+    folder = platformdirs.user_cache_path("runbook") / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    name = hashlib.sha256(environment_id.encode()).hexdigest()[:24]
+    with (folder / name).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _install(api: APIClient, plan: Plan, base: docker_base.BaseImage, name: str) -> None:
+    """Install into a container of the base and keep its one layer as the image `name`."""
+    from docker.types import Mount
+
+    with owner.scratch() as folder:
+        tools = [(path, f"{_FOLDER}/{target}") for target, path in _tools(plan, folder).items()]
+        host = {
+            "network_mode": "none",
+            "init": True,
+            "mounts": [Mount(target, str(path), type="bind", read_only=True) for path, target in tools],
+            "tmpfs": {"/tmp": "rw,nosuid,nodev,mode=1777", _FOLDER: "rw,nosuid,nodev,mode=0755"},  # noqa: S108
+        }
+        out, err = Tail(), Tail()
+        for python in base.pythons:
+            command = [
+                python,
+                "-I",
+                "-S",
+                "-B",
+                f"{_FOLDER}/install.py",
+                TARGET,
+                _FOLDER,
+                minor(plan.interpreter.version),
+            ]
+            with container.created(api, base.id, host, entrypoint=command, user="0:0", working_dir="/") as made:
+                if not _exists(api, made, python):
+                    continue
+                ended = container.run(api, made, stdout=out, stderr=err)
+                told = _told(out, err, ended.exit_code, plan)
+                _commit(api, made, name, plan=plan, told=told, base=base)
+                return
+    raise EnvironmentNotRebuilt(
+        f"the base has no Python {minor(plan.interpreter.version)}",
+        plan.base.reference or plan.base.digest,
+        hint="capture again with --image of an image that has it",
+        id="base-without-python",
+    )
+
+
+def _tools(plan: Plan, folder: Path) -> dict[str, Path]:
+    """What is mounted: name inside → file or folder here."""
+    import pip
+    import uv
+
+    # Copied, so that the engine needs to see one folder of ours and the package's own modes do not matter.
+    script = folder / "install.py"
+    shutil.copyfile(install.__file__, script)
+    return {
+        "install.py": script,
+        "requirements.txt": plan.requirements.resolve(),
+        "wheels": plan.wheels().resolve(),
+        "uv": Path(uv.find_uv_bin()).resolve(),
+        "pip": Path(pip.__file__).parent.resolve(),
+    }
+
+
+def _exists(api: APIClient, name: str, path: str) -> bool:
+    from docker.errors import APIError, NotFound
+
+    try:
+        response, _ = api.get_archive(name, path)
+    except NotFound:
+        return False
+    except APIError:
+        return False
+    response.close()
+    return True
+
+
+def _told(out: Tail, err: Tail, code: int, plan: Plan) -> dict[str, str]:
+    """What the installer told. Raises EnvironmentNotRebuilt with its own words when it failed."""
+    try:
+        told: dict[str, str] = json.loads(out.text().strip().rpartition("\n")[2])
+    except ValueError:
+        told = {}
+    if code == install.OTHER_PYTHON and told:
+        raise EnvironmentNotRebuilt(
+            f"the lock is for Python {minor(plan.interpreter.version)}, but the base has Python",
+            told["python"],
+            hint="capture again with --image of an image that has the same Python",
+            id="base-other-python",
+        )
+    if code or not told:
+        raise not_installed(err.text() or out.text(), code)
+    if any(told["prefix"] == hidden or told["prefix"].startswith(hidden + "/") for hidden in _HIDDEN):
+        raise EnvironmentNotRebuilt(
+            "the base keeps its Python in a folder that the sandbox replaces",
+            told["prefix"],
+            id="base-python-hidden",
+        )
+    return told
+
+
+def not_installed(said: str, code: int) -> EnvironmentNotRebuilt:
+    """The installer's own message, trimmed, as an error."""
+    lines = [line.strip(" ×╰─▶│\t") for line in said.strip().splitlines() if line.strip()]
+    message = " ".join(line for line in lines if not line.startswith("hint:"))[:600] or f"exit code {code}"
+    return EnvironmentNotRebuilt(
+        "the locked packages cannot be installed",
+        message,
+        hint="the lock and the wheels must be for this Python and platform: runbook replay --plan",
+        id="install-failed",
+    )
+
+
+def _commit(
+    api: APIClient,
+    container_name: str,
+    name: str,
+    *,
+    plan: Plan,
+    told: dict[str, str],
+    base: docker_base.BaseImage,
+) -> None:
+    """Keep the layer, with a configuration that is ours: nothing of the base's starts by itself."""
+    path = base.variables.get("PATH") or "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    labels = {
+        _ID_LABEL: plan.environment_id,
+        _PYTHON_LABEL: told["python"],
+        PREFIX_LABEL: told["prefix"],
+        # Containers that somebody makes from this image must not look as if they were ours to remove.
+        owner.LABEL: "",
+    }
+    changes = ["ENTRYPOINT []", 'CMD ["python"]', "HEALTHCHECK NONE", "WORKDIR /", "USER 65534:65534"]
+    changes += [f"LABEL {key}={json.dumps(value)}" for key, value in labels.items()]
+    environment = {**base.variables, "PATH": f"{TARGET}/bin:{path}", "VIRTUAL_ENV": TARGET}
+    repository, _, tag = name.partition(":")
+    with owner.uninterrupted():
+        api.commit(
+            container_name,
+            repository=repository,
+            tag=tag,
+            pause=False,
+            changes=changes,
+            conf={"Env": [f"{key}={value}" for key, value in environment.items()]},
+        )
+
+
+class Tail:
+    """Keeps the end of a stream in memory, for a message."""
+
+    def __init__(self, cap: int = _TAIL) -> None:
+        self._cap, self._bytes = cap, bytearray()
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self._bytes += data
+        if len(self._bytes) > 2 * self._cap:
+            del self._bytes[: -self._cap]
+
+    @property
+    def data(self) -> bytes:
+        """What is kept."""
+        return bytes(self._bytes[-self._cap :])
+
+    def text(self) -> str:
+        """What is kept, as text."""
+        return self.data.decode(errors="replace")
