@@ -18,6 +18,7 @@ from pathspec import GitIgnoreSpec
 from runbook.errors import UsageError
 from runbook.model.code import Git, Link, Shape, Submodule
 from runbook.model.fact import Fact, missing, observed
+from runbook.model.path import defect, text_defect
 from runbook.model.record import Finding
 from runbook.model.text import printable
 from runbook.observe.git import Checkout, GitRefused, Tracked, open_checkout
@@ -31,6 +32,7 @@ _CACHES = frozenset(
         *(".mypy_cache", ".pytest_cache", ".ruff_cache", ".tox", ".nox", ".eggs"),
     )
 )
+_PLACE = "data/code/"  # where a bundle holds these files: its rules for names count from its top
 _POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 _NAMED = 3
 
@@ -242,11 +244,11 @@ def _sift(root: Path, found: _Found, narrowed: tuple[str, ...], exclude: tuple[s
             told = None
         if told is None:
             continue  # deleted, or behind a link that replaced its folder
-        if not storable(path):
+        if defect(_PLACE + path):
             odd.append(path)
         elif stat.S_ISLNK(told.st_mode):
             target = os.readlink(root / path)  # noqa: PTH115 -- pathlib would rewrite `./x` and `x/`
-            if storable(target):
+            if text_defect(target) is None:
                 links.append(Link(path=path, target=target))
             else:
                 odd.append(path)
@@ -272,7 +274,7 @@ def _sift(root: Path, found: _Found, narrowed: tuple[str, ...], exclude: tuple[s
         f
         for f in sorted(_empty_folders(root, tops))
         if _covers(narrowed, f)
-        and storable(f)
+        and not defect(_PLACE + f)
         and not _never(root, f"{f}/", known)
         and not _ignored(ignored, f"{f}/")
     ]
@@ -347,11 +349,6 @@ def _is_pointer(path: Path) -> bool:
             return stream.read(len(_POINTER)) == _POINTER
     except OSError:
         return False
-
-
-def storable(path: str) -> bool:
-    """Whether a bundle can hold this name: UTF-8, no control or bidi character, no backslash."""
-    return "\\" not in path and (path.isprintable() or _shown(path) == path)
 
 
 def _shown(path: str) -> str:

@@ -40,6 +40,15 @@ class NvidiaCollector:
             return missing(_reason(error))
 
 
+def driver_answer() -> str:
+    """Empty when the NVIDIA driver answers here, else the reason."""
+    try:
+        with _nvml():
+            return ""
+    except pynvml.NVMLError as error:
+        return _reason(error)
+
+
 def _accelerators() -> Accelerators:
     count = pynvml.nvmlDeviceGetCount()
     handles = [_told(partial(pynvml.nvmlDeviceGetHandleByIndex, at)) for at in range(count)]
