@@ -205,12 +205,9 @@ def _assignments(data: bytes) -> Iterator[_Span]:
         if group == 6 and data[end : end + 1] in (b"(", b"["):
             continue
         begin = data.rfind(b"\n", 0, match.start()) + 1
+        before = data[begin : match.start()][-200:]
         variable = (
-            bool(
-                match[3] == b"="
-                and re.fullmatch(rb"(?:\s*export\s+|[-+ ])?[A-Z0-9_]*", data[begin : match.start()][-200:])
-            )
-            and match[1].isupper()
+            match[3] == b"=" and match[1].isupper() and bool(re.search(rb"(?:^|[\s\"'+-])[A-Z0-9_]*$", before))
         )
         name = (match[1] + match[2]).decode().lower()
         key = not re.search(signatures.PASSWORD_NAMES, name) or re.search("key|token", name) is not None

@@ -90,7 +90,7 @@ SIGNATURES: Final = tuple(
             "authorization-header",
             r"(?i)authorization[\"']?\s{0,3}[:=]\s{0,3}[\"']?(?:bearer|basic|token)\s+([a-z0-9._~+/\-]{16,}=*)",
         ),
-        ("netrc-password", r"(?i)\bmachine\s+\S+\s+login\s+\S+\s+password\s+(\S{6,})"),
+        ("netrc-password", r"(?i)\bmachine\s+\S+[\s+\-]+login\s+\S+[\s+\-]+password\s+(\S{6,})"),
         (
             "password-in-url",
             r"\b[a-zA-Z][a-zA-Z0-9+.\-]{1,20}://[^\s:/@\"'<>{}$]{0,100}:([^\s/@\"'<>{}$]{1,200})@[A-Za-z0-9\[]",
@@ -106,8 +106,8 @@ KEY_NAMES: Final = (
 )
 ASSIGNMENT: Final = (
     rf"(?i)({KEY_NAMES}|{PASSWORD_NAMES})((?:[_\-]?(?:key|value|b64|base64|prod|production|dev|staging|live|[0-9]+))?)"
-    r"[\"'\]]{0,2}[ \t]{0,4}(:=|=>|={1,2}|:)[ \t]{0,4}[rbfu]{0,1}"
-    r"(?:\"([^\"\n]{4,400})\"|'([^'\n]{4,400})'|([^\s\"'#,;(){}\[\]<>]{6,400}))"
+    r"[\"'\]]{0,2}[ \t]{0,4}(:=|=>|={1,2}|:)[ \t]{0,4}"
+    r"(?:[rbfu]?\"([^\"\n]{4,400})\"|[rbfu]?'([^'\n]{4,400})'|([^\s\"'#,;(){}\[\]<>]{6,400}))"
 )
 """A name that looks secret, then its value: double-quoted, single-quoted or bare."""
 
