@@ -1,4 +1,4 @@
-"""`capture`: recorded run → cleanse → lock → base → decide what is carried → compose → seal. Never executes the job."""
+"""`capture`: recorded run → decide what is stored → cleanse → lock → base → seal. Never executes the job."""
 
 from __future__ import annotations
 
@@ -8,29 +8,26 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import platformdirs
 
 from runbook import __version__
 from runbook.bundle import layout
-from runbook.bundle.schema import record_schema
-from runbook.bundle.write import BundleWriter
 from runbook.catalog.objects import ObjectStore
 from runbook.catalog.store import RunFolder
 from runbook.config import EMBED_LIMIT
+from runbook.digest.tree import tree_of
 from runbook.environment.base import BaseResult, resolve_base
 from runbook.environment.index import Index
 from runbook.environment.lock import LockResult, make_lock
 from runbook.environment.repack import Installed
-from runbook.environment.recipe import dockerfile, replay_script
 from runbook.errors import NeedMissing, UsageError
-from runbook.export.interface import Payload
-from runbook.flow.cleanse import Cleansed, Materials, cleanse
-from runbook.launch.metrics import decode_series
+from runbook.flow.cleanse import Materials, cleanse
+from runbook.flow.seal import Goods, seal
 from runbook.model import manifest
-from runbook.model.data import Input, Output
+from runbook.model.data import Input
 from runbook.model.environment import Environment, Interpreter, environment_id
 from runbook.model.fact import missing, observed
 from runbook.model.manifest import Entry
@@ -40,8 +37,6 @@ from runbook.observe.container import detect_container
 from runbook.observe.ospackages import os_packages
 from runbook.observe.probing import Probe
 from runbook.progress import SILENT, Progress
-from runbook.registry import members
-from runbook.report.interface import Report
 
 OUTPUT_LIMIT = 64 << 20
 """Bytes of declared artifacts that a bundle holds in all; what exceeds it is known by digest only."""
@@ -82,11 +77,10 @@ def freeze(folder: RunFolder, choices: Choices, progress: Progress = SILENT) -> 
     """Freeze one recorded run. Raises SecretFound, UsageError, NeedMissing, EnvironmentNotRebuilt."""
     record = folder.read()
     target = _target(record, choices)
-    inputs = _decide(record, choices.embed_limit)
-    record = msgspec.structs.replace(
-        record, inputs=tuple(inputs), tolerances=_tolerances(choices.tolerances, record.tolerances)
-    )
-    clean = cleanse(record, _materials(folder, record), redact=choices.redact, progress=progress)
+    record = msgspec.structs.replace(record, tolerances=_tolerances(choices.tolerances, record.tolerances))
+    record, code = _decide(record, _code_entries(folder), choices.embed_limit)
+    materials = _materials(folder, record, code)
+    clean = cleanse(record, materials, redact=choices.redact, progress=progress)
     probe = _probe(folder)
     with tempfile.TemporaryDirectory(prefix="runbook-capture-") as scratch:
         locked = _lock(clean.record, probe, Path(scratch) / "lock", choices, progress)
@@ -101,7 +95,17 @@ def freeze(folder: RunFolder, choices: Choices, progress: Progress = SILENT) -> 
             progress=progress,
         )
         final = _complete(clean.record, locked, base, interpreter)
-        return _seal(final, clean, folder, locked, base, target, choices, progress)
+        goods = Goods(final, clean, materials, folder, locked, base.layout)
+        bundle_id, sizes = seal(goods, target, archive=choices.archive, replace=choices.force)
+    return Captured(
+        path=target,
+        id=bundle_id,
+        record=final,
+        base=f"{base.base.kind} {base.base.reference or base.base.digest[:19]}: {base.base.why}",
+        lock=f"{locked.lock.packages} packages by hash, {len(locked.lock.carried)} of them carried as wheels",
+        sizes=sizes,
+        findings=final.findings,
+    )
 
 
 def _target(record: Record, choices: Choices) -> Path:
@@ -115,10 +119,13 @@ def _tolerances(said: tuple[Tolerance, ...], recorded: tuple[Tolerance, ...]) ->
     return (*said, *(t for t in recorded if t.pattern not in patterns))
 
 
-def _materials(folder: RunFolder, record: Record) -> Materials:
+def _code_entries(folder: RunFolder) -> tuple[Entry, ...]:
+    return tuple(manifest.parse((folder.path / "code.manifest").read_bytes()))
+
+
+def _materials(folder: RunFolder, record: Record, code: tuple[Entry, ...]) -> Materials:
     """The code as it was when the job started; a file that changed since and was not kept stops the capture."""
     root, objects = Path(record.job.root), ObjectStore(folder.path.parent.parent / "objects")
-    code = tuple(manifest.parse((folder.path / "code.manifest").read_bytes()))
 
     def content(entry: Entry) -> Path:
         kept = objects.at(entry.sha256)
@@ -139,20 +146,35 @@ def _materials(folder: RunFolder, record: Record) -> Materials:
     texts[layout.SERIES] = (folder.path / "series.json").read_bytes()
     for output in record.outputs:
         if output.role == "metrics":
-            texts[_output_name(output)] = (root / output.path).read_bytes()
+            texts[layout.output_file(output.path)] = (root / output.path).read_bytes()
     return Materials(code, content, (folder.path / "code.patch").read_bytes(), texts)
 
 
-def _decide(record: Record, limit: int) -> list[Input]:
-    """Where each input is stored: with the code, embedded while all of them fit the limit, else by reference."""
-    left, decided = limit, []
-    for one in sorted(record.inputs, key=lambda i: i.bytes):
-        stored = one.stored
+def _decide(record: Record, code: tuple[Entry, ...], limit: int) -> tuple[Record, tuple[Entry, ...]]:
+    """Where each input is stored, the smallest first: with the code, embedded, or by reference beyond the limit.
+
+    A data file that belongs to the code is stored once; one that is by reference leaves the code.
+    """
+    left, decided, apart = limit, [], list[Input]()
+    files = {entry.path: entry.sha256 for entry in code}
+    for one in sorted(record.inputs, key=lambda i: (i.bytes, i.name)):
+        stored: Literal["embedded", "code", "reference"] = "reference"
+        if one.bytes <= left:
+            left -= one.bytes
+            stored = "code" if one.kind == "file" and files.get(one.path) == one.digest else "embedded"
         if stored != "code":
-            stored = "embedded" if one.bytes <= left else "reference"
-            left -= one.bytes if stored == "embedded" else 0
+            apart.append(one)
         decided.append(msgspec.structs.replace(one, stored=stored))
-    return sorted(decided, key=lambda i: i.name)
+    kept = tuple(entry for entry in code if not any(_belongs(entry.path, one) for one in apart))
+    left_out = tuple(f"{one.path}: it is the input {one.name}" for one in apart if not one.path.startswith("/"))
+    tree = tree_of(list(kept), record.code.tree.shape)
+    value = msgspec.structs.replace(record.code, tree=tree, left_out=(*record.code.left_out, *left_out))
+    ordered = tuple(sorted(decided, key=lambda i: i.name))
+    return msgspec.structs.replace(record, inputs=ordered, code=value), kept
+
+
+def _belongs(path: str, one: Input) -> bool:
+    return path == one.path or path.startswith(one.path + "/")
 
 
 def _probe(folder: RunFolder) -> Probe:
@@ -195,7 +217,7 @@ def _complete(record: Record, locked: LockResult, base: BaseResult, interpreter:
         fits = output.role == "metrics" or output.bytes <= left
         left -= output.bytes if fits and output.role != "metrics" else 0
         stored.append(
-            msgspec.structs.replace(output, stored="embedded", bundle_path=_output_name(output))
+            msgspec.structs.replace(output, stored="embedded", bundle_path=layout.output_file(output.path))
             if fits
             else output
         )
@@ -206,94 +228,3 @@ def _complete(record: Record, locked: LockResult, base: BaseResult, interpreter:
         outputs=tuple(stored),
         findings=tuple(dict.fromkeys((*record.findings, *locked.findings))),
     )
-
-
-def _seal(
-    record: Record,
-    clean: Cleansed,
-    folder: RunFolder,
-    locked: LockResult,
-    base: BaseResult,
-    target: Path,
-    choices: Choices,
-    progress: Progress,
-) -> Captured:
-    root = Path(record.job.root)
-    materials = _materials(folder, record)
-    sizes: dict[str, int] = {}
-    form = "zip" if choices.archive else "directory"
-    with BundleWriter(target, form=form, replace=choices.force) as writer:
-        for entry in clean.code:
-            name = f"{layout.CODE}/{entry.path}"
-            if entry.path in clean.replaced:
-                writer.add_bytes(name, clean.replaced[entry.path])
-            else:
-                writer.add_file(name, materials.content(entry), sha256=entry.sha256)
-        writer.add_bytes(layout.CODE_MANIFEST, manifest.render(clean.code))
-        if clean.patch:
-            writer.add_bytes(layout.CODE_PATCH, clean.patch)
-        sizes["code"] = record.code.tree.bytes
-        sizes["inputs"] = sum(_add_input(writer, one, folder, root) for one in record.inputs)
-        for name, data in clean.texts.items():
-            writer.add_bytes(name, data)
-        for output in record.outputs:
-            if output.stored == "embedded" and output.role == "artifact":
-                writer.add_file(output.bundle_path, _absolute(root, output.path), sha256=output.digest)
-        writer.add_file(layout.REQUIREMENTS, locked.requirements)
-        listed = os_packages()
-        if listed.value is not None:
-            writer.add_bytes(layout.OS_PACKAGES, "".join(f"{line}\n" for line in listed.value).encode())
-        for wheel in record.environment.lock.value.carried if record.environment.lock.value else ():
-            writer.add_file(f"{layout.WHEELS}/{wheel.file}", locked.wheels / wheel.file, sha256=wheel.sha256)
-            sizes["wheels"] = sizes.get("wheels", 0) + wheel.size
-        if base.layout is not None:
-            sizes["base"] = base.base.size
-            for file in sorted(p for p in base.layout.rglob("*") if p.is_file()):
-                writer.add_file(f"{layout.IMAGE}/{file.relative_to(base.layout).as_posix()}", file)
-        _add_documents(writer, record, clean)
-        bundle_id = writer.finish()
-    return Captured(
-        path=target,
-        id=bundle_id,
-        record=record,
-        base=f"{base.base.kind} {base.base.reference or base.base.digest[:19]} ({base.base.why})",
-        lock=f"{locked.lock.packages} packages by hash, {len(locked.lock.carried)} of them carried",
-        sizes=sizes,
-        findings=record.findings,
-    )
-
-
-def _add_input(writer: BundleWriter, one: Input, folder: RunFolder, root: Path) -> int:
-    """Write an input's manifest, and its files when it is embedded; the bytes that it added."""
-    text = (folder.path / f"input-{one.name}.manifest").read_bytes()
-    writer.add_bytes(one.manifest, text)
-    if one.stored != "embedded":
-        return 0
-    path = _absolute(root, one.path)
-    base = path if one.kind == "tree" else path.resolve().parent
-    for entry in manifest.parse(text):
-        writer.add_file(f"{layout.INPUTS}/{one.name}/{entry.path}", base / entry.path, sha256=entry.sha256)
-    return one.bytes
-
-
-def _add_documents(writer: BundleWriter, record: Record, clean: Cleansed) -> None:
-    """The record and everything that is derived from it."""
-    series = decode_series(clean.texts[layout.SERIES])
-    report = Report(original=record, bundle_name=record.name, series=series, title=record.name)
-    reporters = members("report")
-    writer.add_bytes(layout.RECORD, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
-    writer.add_bytes(layout.SCHEMA, record_schema())
-    writer.add_bytes(layout.REPORT, reporters["html"].render(report))
-    writer.add_bytes(layout.RUNBOOK_MD, reporters["markdown"].render(report))
-    writer.add_bytes(layout.DOCKERFILE, dockerfile(record).encode())
-    writer.add_bytes(layout.REPLAY_SH, replay_script(record).encode())
-    crate = members("export")["ro-crate"].export(Payload(record=record, files=writer.entries()))
-    writer.add_bytes(layout.CRATE, crate)
-
-
-def _absolute(root: Path, path: str) -> Path:
-    return Path(path) if path.startswith("/") else root / path
-
-
-def _output_name(output: Output) -> str:
-    return f"{layout.OUTPUTS}/{output.path.lstrip('/')}"

@@ -1,4 +1,4 @@
-"""Nothing secret is sealed: everything textual is scanned before it is hashed; a hit stops, or is masked on request."""
+"""Nothing secret is sealed: all text is scanned before it is hashed; a hit stops, or is masked on request."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from runbook.catalog.objects import ObjectStore
 from runbook.catalog.store import RunFolder
-from runbook.config import EMBED_LIMIT, Declaration
+from runbook.config import Declaration
 from runbook.digest.hashing import hash_tree
 from runbook.flow.artifacts import Seen, open_cache
 from runbook.model import manifest
@@ -57,14 +57,9 @@ def default_name(argv: Sequence[str]) -> str:
     return Path(argv[0]).name
 
 
-def look(root: Path, declaration: Declaration, inputs: Sequence[Seen], progress: Progress) -> Codebase:
-    """List and hash the code as it stands.
-
-    What the run writes is not its code, and an input too large to embed is not either, though it lie in the project.
-    """
-    limit = EMBED_LIMIT if declaration.embed_limit is None else declaration.embed_limit
+def look(root: Path, declaration: Declaration, progress: Progress) -> Codebase:
+    """List and hash the code as it stands. What the run writes is not its code."""
     apart = [*declaration.outputs, *declaration.metrics]
-    apart += [i.value.path for i in inputs if not i.value.path.startswith("/") and i.value.bytes > limit]
     listing = read_code(root, narrow=declaration.code, exclude=[f"/{_escaped(path)}" for path in apart])
     with open_cache() as cache:
         entries = hash_tree(root, listing.files, cache=cache, progress=progress)
@@ -87,12 +82,17 @@ def look(root: Path, declaration: Declaration, inputs: Sequence[Seen], progress:
     return Codebase(value, tuple(entries), listing.patch, tuple(findings))
 
 
-def keep(code: Codebase, root: Path, folder: RunFolder, objects: ObjectStore) -> None:
-    """Keep the code's content, so that a later capture freezes what ran and not what was edited since."""
+def keep(code: Codebase, root: Path, folder: RunFolder, objects: ObjectStore, inputs: Sequence[Seen]) -> None:
+    """Keep the code's content, so that a later capture freezes what ran and not what was edited since.
+
+    Declared inputs are data: they stay where they are.
+    """
+    data = tuple(i.value.path for i in inputs)
     (folder.path / "code.manifest").write_bytes(manifest.render(code.entries))
     (folder.path / "code.patch").write_bytes(code.patch)
-    if code.value.tree.bytes <= KEPT_CAP:
-        objects.keep(root, code.entries)
+    own = [e for e in code.entries if not any(e.path == d or e.path.startswith(d + "/") for d in data)]
+    if sum(e.size for e in own) <= KEPT_CAP:
+        objects.keep(root, own)
 
 
 def _escaped(path: str) -> str:

@@ -1,4 +1,4 @@
-"""`replay`: verify → preflight → rebuild → rerun → observe → compare → report. A replay is a run; it is kept as one."""
+"""`replay`: verify → preflight → rebuild → rerun → observe → compare → report. It is kept as a run."""
 
 from __future__ import annotations
 

@@ -80,10 +80,10 @@ def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
         raise UsageError("no command to run", hint="runbook run -- python train.py", id="no-command")
     sources = metric_sources(declaration, root)
     before = artifacts.look_at_inputs(root, declaration.inputs, progress)
-    code = codebase.look(root, declaration, before, progress)
+    code = codebase.look(root, declaration, progress)
     store = RunStore(root)
     folder = store.new()
-    codebase.keep(code, root, folder, ObjectStore(store.path / "objects"))
+    codebase.keep(code, root, folder, ObjectStore(store.path / "objects"), before)
     execution = _launch(request, folder) if observe else None
     if not observe:
         _adopt(request, folder)

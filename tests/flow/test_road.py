@@ -1,0 +1,158 @@
+"""The whole road: run, capture, verify, replay, verdict."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from tests.flow.conftest import Project
+
+
+def _tree(folder: Path) -> dict[str, str]:
+    return {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
+
+
+def test_run_passes_output_and_exit_code_through(project: Project) -> None:
+    done = project.run("--seed", "4")
+    assert done.code == 0
+    assert done.out.startswith("rmse: ")
+    project.write("broken.py", "raise SystemExit(7)")
+    assert project.runbook("run", "--", str(project.python), "broken.py").code == 7
+
+
+def test_the_same_run_frozen_twice_is_the_same_bytes(project: Project) -> None:
+    project.run()
+    one, two = project.capture("one.runbook"), project.capture("two.runbook")
+    assert _tree(one) == _tree(two)
+    zip_one, zip_two = project.capture("one.runbook.zip"), project.capture("two.runbook.zip")
+    assert zip_one.read_bytes() == zip_two.read_bytes()
+    ids = [project.runbook("verify", b, "--json").json["id"] for b in (one, zip_one)]
+    assert ids[0] == ids[1]
+
+
+def test_capture_freezes_the_code_that_ran_not_what_was_edited_since(project: Project) -> None:
+    project.run()
+    ran = (project.folder / "train.py").read_text()
+    project.write("train.py", ran + "\n# edited after the run\n")
+    bundle = project.capture("x.runbook")
+    assert (bundle / "data/code/train.py").read_text() == ran
+
+
+def test_a_declared_run_is_captured_without_being_executed(project: Project) -> None:
+    project.write("out.log", "rmse: 0.5\n")
+    project.write("metrics.json", '{"accuracy": 0.9}')
+    command = f"{project.python} train.py"
+    bundle = project.folder / "x.runbook"
+    options = ("--log", "out.log", "--metric", "rmse=rmse: ([0-9.]+)", "--metrics", "metrics.json")
+    done = project.runbook("capture", "-o", bundle, "--command", command, *options)
+    assert done.code == 0, done.err
+    record = project.runbook("show", bundle, "--json").json
+    assert record["outcome"]["status"] == "unobserved"
+    assert {m["name"]: m["final"] for m in record["metrics"]} == {"accuracy": 0.9, "rmse": 0.5}
+    assert (project.folder / "metrics.json").read_text() == '{"accuracy": 0.9}'
+
+
+@pytest.mark.docker
+def test_a_replay_in_docker_is_identical_and_the_second_builds_nothing(project: Project) -> None:
+    project.run()
+    bundle = project.capture("x.runbook")
+    first = project.runbook("replay", bundle, "--engine", "docker", "--json")
+    assert first.code == 0, first.err
+    assert first.json["comparison"]["verdict"] == "identical"
+    assert {m["name"] for m in first.json["comparison"]["metrics"]} == {"accuracy", "loss", "rmse"}
+    second = project.runbook("replay", bundle, "--engine", "docker", "--json")
+    assert second.code == 0
+    assert second.json["cached"] is True
+
+
+def test_a_replay_on_this_machine_is_labelled_as_weaker(project: Project) -> None:
+    project.run()
+    done = project.runbook("replay", project.capture("x.runbook"), "--engine", "local")
+    assert done.code == 0, done.err
+    assert "identical" in done.out
+    assert "no isolation" in done.out.lower()
+
+
+def test_another_seed_differs_by_name_and_a_tolerance_covers_it(project: Project) -> None:
+    project.run("--seed", "1")
+    one = project.capture("one.runbook")
+    project.run("--seed", "2")
+    two = project.capture("two.runbook")
+    done = project.runbook("diff", one, two)
+    assert done.code == 1
+    for word in ("seed", "accuracy", "loss", "rmse", "different"):
+        assert word in done.out
+    covered = project.runbook("diff", one, two, "--tolerance", "*=abs:1000")
+    assert covered.code == 0, covered.out
+    assert "within tolerance" in covered.out
+
+
+@pytest.mark.docker
+def test_a_job_that_fails_on_replay_exits_3(project: Project) -> None:
+    project.run("--fail")
+    done = project.runbook("replay", project.capture("x.runbook"), "--engine", "docker")
+    assert done.code == 3
+    assert "this job fails wherever it is replayed" in done.err
+
+
+def test_an_engine_that_is_missing_exits_6(project: Project) -> None:
+    project.run()
+    bundle = project.capture("x.runbook")
+    done = project.runbook("replay", bundle, "--engine", "docker", env={"DOCKER_HOST": "unix:///nowhere.sock"})
+    assert done.code == 6
+    assert "hint:" in done.err
+
+
+def test_referenced_data_absent_exits_6_and_altered_7(project: Project, tmp_path: Path) -> None:
+    project.run()
+    bundle = project.capture("x.runbook", "--embed-limit", "0", "--force")
+    data = project.folder / "data.txt"
+    record = project.runbook("show", bundle, "--json").json
+    if record["inputs"][0]["stored"] == "code":
+        pytest.fail("an input above the limit is by reference")
+    moved = data.rename(tmp_path / "elsewhere.txt")
+    absent = project.runbook("replay", bundle, "--engine", "local")
+    assert absent.code == 6, absent.err
+    given = project.runbook("replay", bundle, "--engine", "local", "--data", f"data.txt={moved}")
+    assert given.code == 0, given.err
+    moved.write_text("9\n")
+    altered = project.runbook("replay", bundle, "--engine", "local", "--data", f"data.txt={moved}")
+    assert altered.code == 7, altered.err
+
+
+def test_a_secret_stops_the_capture_and_redact_masks_it(project: Project) -> None:
+    token = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
+    project.write("settings.py", f'TOKEN = "{token}"\n')
+    project.run()
+    stopped = project.runbook("capture", "-o", project.folder / "x.runbook")
+    assert stopped.code == 2
+    assert "settings.py" in stopped.err
+    assert token not in stopped.err
+    assert not (project.folder / "x.runbook").exists()
+    bundle = project.capture("x.runbook", "--redact")
+    assert all(token.encode() not in p.read_bytes() for p in bundle.rglob("*") if p.is_file())
+    assert project.runbook("show", bundle, "--json").json["redactions"]
+
+
+def test_a_plan_executes_nothing(project: Project) -> None:
+    project.run()
+    bundle = project.capture("x.runbook")
+    runs = len(list((project.folder / ".runbook/runs").iterdir()))
+    done = project.runbook("replay", bundle, "--plan", "--engine", "local")
+    assert done.code == 0
+    assert "compare: 3 metrics" in done.out
+    assert len(list((project.folder / ".runbook/runs").iterdir())) == runs
+
+
+def test_a_bundle_is_never_overwritten_unasked(project: Project) -> None:
+    project.run()
+    project.capture("x.runbook")
+    again = project.runbook("capture", "-o", project.folder / "x.runbook")
+    assert again.code == 2
+    assert project.runbook("verify", project.folder / "x.runbook").code == 0
