@@ -6,19 +6,15 @@ full id as a label, so that a second replay builds nothing.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import platformdirs
-
 from runbook.engine import container, docker_base, install, owner
 from runbook.engine.interface import Built, Plan
+from runbook.engine.lock import alone
 from runbook.errors import EnvironmentNotRebuilt
 from runbook.progress import Progress
 
@@ -43,7 +39,7 @@ def build(api: APIClient, plan: Plan, progress: Progress) -> Built:
     name = f"{REPOSITORY}:{plan.environment_id.removeprefix('sha256:')[:24]}"
     if (found := _find(api, name, plan.environment_id)) is not None:
         return _built(plan, found, cached=True)
-    with _alone(plan.environment_id):
+    with alone(plan.environment_id):
         if (found := _find(api, name, plan.environment_id)) is not None:
             return _built(plan, found, cached=True)
         base = docker_base.obtain(api, plan, progress)
@@ -89,17 +85,6 @@ def substitutions(plan: Plan, here: str) -> Iterator[str]:
 def minor(version: str) -> str:
     """`3.11` of `3.11.7`."""
     return ".".join(version.split(".")[:2])
-
-
-@contextmanager
-def _alone(environment_id: str) -> Iterator[None]:
-    """Let one process at a time build this environment: a second one then finds it built."""
-    folder = platformdirs.user_cache_path("runbook") / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    name = hashlib.sha256(environment_id.encode()).hexdigest()[:24]
-    with (folder / name).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _install(api: APIClient, plan: Plan, base: docker_base.BaseImage, name: str) -> None:

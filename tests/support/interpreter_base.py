@@ -44,9 +44,15 @@ def make_layout(folder: Path, *, variables=(), volumes=(), user="", onbuild=(), 
         "layers": [{"digest": f"sha256:{diff}", "size": 0}],
     }
     digest = _blob(blobs, manifest)
-    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [{"digest": f"sha256:{digest}"}]}))
+    (folder / "index.json").write_text(
+        json.dumps({"schemaVersion": 2, "manifests": [{"digest": f"sha256:{digest}"}]})
+    )
     (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    entry = {"Config": f"blobs/sha256/{config_digest}", "Layers": [f"blobs/sha256/{diff}"], "RepoTags": list(repo_tags)}
+    entry = {
+        "Config": f"blobs/sha256/{config_digest}",
+        "Layers": [f"blobs/sha256/{diff}"],
+        "RepoTags": list(repo_tags),
+    }
     (folder / "manifest.json").write_text(json.dumps([entry]))
     return f"sha256:{digest}"
 

@@ -1,0 +1,242 @@
+"""The machine itself: a fresh virtual environment and a plain process. Rebuilds packages, isolates nothing."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import platformdirs
+
+from runbook.engine import owner
+from runbook.engine.docker_build import minor, not_installed, substitutions
+from runbook.engine.enter import resolve, restore
+from runbook.engine.interface import Built, Mount, Plan, Sandbox
+from runbook.engine.lock import alone
+from runbook.errors import EnvironmentNotRebuilt, NeedMissing
+from runbook.launch.process import launch
+from runbook.model.code import Link, Shape
+from runbook.model.execution import Execution
+from runbook.progress import Progress
+
+_READY = ".runbook-complete"
+"""Written last into an environment: without it the folder is a torso and is made anew."""
+_PLAIN_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+class LocalEngine:
+    """Environments lie in the user's cache, named by the environment id."""
+
+    name = "local"
+    isolation = (
+        "None: a virtual environment on this machine. The job can reach the network, every file of the user and "
+        "this machine's libraries; only the packages are those of the bundle."
+    )
+
+    def available(self) -> str:
+        """Empty: uv comes with runbook."""
+        return "" if sys.platform != "win32" else "it runs on POSIX systems only"
+
+    def hint(self) -> str:
+        """Nothing can be done where it is not available."""
+        return "use Docker"
+
+    def describe(self) -> str:
+        """Name, and the uv that installs."""
+        from importlib.metadata import version
+
+        return f"local virtual environment (uv {version('uv')})"
+
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader must know."""
+        return ("the local engine isolates nothing: replay only what you trust",)
+
+    def build(self, plan: Plan, progress: Progress) -> Built:
+        """Make the environment, or find it. The base of the bundle is not used: this machine stands in for it."""
+        target = environments() / plan.environment_id.removeprefix("sha256:")[:24]
+        with alone(plan.environment_id):
+            cached = (target / _READY).is_file()
+            if not cached:
+                progress.say("building the environment, offline")
+                shutil.rmtree(target, ignore_errors=True)
+                try:
+                    _install(plan, target)
+                except BaseException:
+                    shutil.rmtree(target, ignore_errors=True)
+                    raise
+            here = (target / _READY).read_text()
+        stand_in = f"this machine stands in for the base {plan.base.reference or plan.base.kind}"
+        return Built(
+            engine=self.name,
+            handle=str(target),
+            cached=cached,
+            python=str(target / "bin" / "python"),
+            substitutions=(stand_in, *substitutions(plan, here)),
+        )
+
+    def probe(self, built: Built, script: bytes) -> bytes:
+        """Run the probe with the environment's interpreter; its stdout."""
+        with owner.scratch() as home:
+            done = subprocess.run(
+                [built.python, "-I", "-B", "-"],
+                input=script,
+                capture_output=True,
+                cwd=home,
+                env=_clean(built, home),
+                check=False,
+            )
+        if done.returncode:
+            said = (
+                done.stderr.decode(errors="replace").strip().rpartition("\n")[2] or f"exit code {done.returncode}"
+            )
+            raise EnvironmentNotRebuilt("the rebuilt environment's Python does not work", said, id="probe-failed")
+        return done.stdout
+
+    def run(self, built: Built, sandbox: Sandbox, progress: Progress) -> Execution:
+        """Run the job as a plain process in the working copy."""
+        root, moved = sandbox.root.rstrip("/"), str(sandbox.work)
+        for mount in sandbox.mounts:
+            _place(mount, sandbox)
+        restore(moved, _inside(sandbox.shape))
+        argv = [moved + word.removeprefix(root) if _below(word, root) else word for word in sandbox.argv]
+        with owner.scratch() as home:
+            env = {**sandbox.variables, **_clean(built, home)}
+            cwd = sandbox.work / sandbox.cwd
+            cwd.mkdir(parents=True, exist_ok=True)
+            command = resolve(argv[0], str(Path(built.python).parent), env["PATH"])
+            if command is None or not os.access(cwd / command, os.X_OK):
+                raise NeedMissing(
+                    "the job's command is not on this machine",
+                    argv[0],
+                    hint="install it, or replay with --engine docker",
+                    id="command-not-here",
+                )
+            done = launch(
+                [command, *argv[1:]],
+                cwd,
+                env,
+                stdout=sandbox.stdout,
+                stderr=sandbox.stderr,
+                timeout=sandbox.limits.time_s,
+                tee=False,
+            )
+        place = f"the project lies at {moved} instead of {sandbox.root}"
+        return Execution(
+            outcome=done.outcome,
+            resources=done.resources,
+            stdout=done.stdout,
+            stderr=done.stderr,
+            substitutions=(place,),
+            findings=done.findings,
+        )
+
+    def sweep(self) -> int:
+        """Remove the scratch folders of dead owners. A torso of an environment is made anew when it is needed."""
+        return owner.sweep_scratch()
+
+
+def environments() -> Path:
+    """Where this engine keeps environments."""
+    return platformdirs.user_cache_path("runbook") / "environments"
+
+
+def _install(plan: Plan, target: Path) -> None:
+    import uv
+
+    wanted = plan.interpreter.version
+    tool = [uv.find_uv_bin(), "--offline", "--no-config", "--no-progress", "--quiet", "--no-python-downloads"]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".cache-", dir=target.parent) as cache:
+        tool += ["--cache-dir", cache]
+        for version in (wanted, minor(wanted)):
+            if _call([*tool, "venv", "--no-project", "--python", version, str(target)]).returncode == 0:
+                break
+        else:
+            raise EnvironmentNotRebuilt(
+                "this machine has no Python",
+                minor(wanted),
+                hint=f"uv python install {wanted}, or replay with --engine docker",
+                id="no-such-python",
+            )
+        python = str(target / "bin" / "python")
+        command = [*tool, "pip", "install", "--python", python, "--no-build", "--link-mode", "hardlink"]
+        command += ["--compile-bytecode", "--require-hashes", "--no-index", "--no-deps"]
+        done = _call([*command, "--find-links", str(plan.wheels), "-r", str(plan.requirements)])
+    if done.returncode:
+        raise not_installed(done.stderr or done.stdout, done.returncode)
+    said = _call([python, "-I", "-c", "import platform; print(platform.python_version())"])
+    (target / _READY).write_text(said.stdout.strip())
+
+
+def _call(command: list[str]) -> subprocess.CompletedProcess[str]:
+    # A variable of the caller (UV_INDEX_URL, PYTHONPATH) must not reach the installer.
+    env = {"PATH": os.environ.get("PATH", _PLAIN_PATH), "HOME": str(Path.home())}
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", env=env, check=False)
+
+
+def _clean(built: Built, home: Path) -> dict[str, str]:
+    """What every process gets: nothing of the host but a plain PATH, and a HOME that is thrown away."""
+    venv = Path(built.python).parent
+    return {
+        "PATH": f"{venv}:{_PLAIN_PATH}",
+        "VIRTUAL_ENV": str(venv.parent),
+        "HOME": str(home),
+        "TMPDIR": str(home),
+        "USER": "runbook",
+        "LOGNAME": "runbook",
+    }
+
+
+def _place(mount: Mount, sandbox: Sandbox) -> None:
+    """Put an input where the job looks: a copy inside the working folder; elsewhere it must lie there already."""
+    if _below(mount.target, sandbox.root.rstrip("/")):
+        target = sandbox.work / mount.target.removeprefix(sandbox.root).lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if mount.source.is_dir():
+            shutil.copytree(mount.source, target, dirs_exist_ok=True, symlinks=True)
+            restore(str(target), _inside(mount.shape))
+        else:
+            shutil.copyfile(mount.source, target)
+    elif not Path(mount.target).exists():
+        raise NeedMissing(
+            "an input must lie where the job looks, and the local engine cannot put it there",
+            mount.target,
+            hint=f"put it there, or replay with --engine docker: cp -r {mount.source} {mount.target}",
+            id="input-not-in-place",
+        )
+
+
+def _inside(shape: Shape) -> dict[str, Any]:
+    """What may be restored on a host: modes, empty folders, and links that stay within the tree."""
+    return {
+        "links": [{"path": link.path, "target": link.target} for link in _safe_links(shape)],
+        "executables": [path for path in shape.executables if _plain(path)],
+        "empty_directories": [path for path in shape.empty_directories if _plain(path)],
+    }
+
+
+def _safe_links(shape: Shape) -> Iterator[Link]:
+    """Links whose place and target lie within the tree, and whose place is not reached through another link."""
+    places = {link.path for link in shape.links}
+    for link in shape.links:
+        parents = [parent.as_posix() for parent in PurePosixPath(link.path).parents]
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(link.path), link.target))
+        if _plain(link.path) and _plain(target) and places.isdisjoint(parents):
+            yield link
+
+
+def _plain(path: str) -> bool:
+    return not path.startswith("/") and ".." not in path.split("/")
+
+
+def _below(path: str, root: str) -> bool:
+    return path == root or path.startswith(root + "/")
+
+
+MEMBER = LocalEngine()

@@ -1,0 +1,86 @@
+"""What every test may use: the real command line, Docker where there is one, and a loud word where there is none."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SUPPORT = Path(__file__).parent / "support"
+sys.path.insert(0, str(SUPPORT))
+
+_no_engine: list[str] = []
+_not_run: list[str] = []
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what needs Docker where no engine answers, unless the caller wants that to fail."""
+    marked = [item for item in items if item.get_closest_marker("docker")]
+    if not marked or (reason := _engine_missing()) is None:
+        return
+    if os.environ.get("RUNBOOK_REQUIRE_DOCKER") == "1":
+        return  # They run, and each fails by itself.
+    _no_engine.append(reason)
+    for item in marked:
+        _not_run.append(item.nodeid)
+        item.add_marker(pytest.mark.skip(reason=f"needs a Docker engine: {reason}"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """One loud line that names what could not run."""
+    if _not_run:
+        files = sorted({node.partition("::")[0] for node in _not_run})
+        terminalreporter.section("NOT RUN: no Docker engine", red=True, bold=True)
+        terminalreporter.line(f"{len(_not_run)} tests in {', '.join(files)} did not run ({_no_engine[0]})")
+
+
+def _engine_missing() -> str | None:
+    from runbook.engine.daemon import Absent, find
+
+    found = find()
+    return found.reason if isinstance(found, Absent) else None
+
+
+@pytest.fixture(scope="session")
+def docker_client() -> Iterator[Any]:
+    """docker-py's low-level client of the engine that the docker engine of runbook uses."""
+    from runbook.engine.daemon import Absent, find
+
+    found = find()
+    if isinstance(found, Absent):
+        pytest.fail(f"RUNBOOK_REQUIRE_DOCKER=1, and there is no engine: {found.reason}")
+    yield found.api
+    found.api.close()
+
+
+@pytest.fixture
+def runbook_env(tmp_path: Path) -> dict[str, str]:
+    """The caller's environment with a HOME and caches of the test's own."""
+    home = tmp_path / "home"
+    home.mkdir(exist_ok=True)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RUNBOOK_", "XDG_"))}
+    kept |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "NO_COLOR": "1", "COLUMNS": "100"}
+    return kept
+
+
+@pytest.fixture
+def runbook_cli(tmp_path: Path, runbook_env: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the real executable: `runbook_cli("verify", path, cwd=…)` → returncode, stdout, stderr."""
+
+    def call(
+        *arguments: str | Path, cwd: Path = tmp_path, env: dict[str, str] | None = None, timeout: float = 300
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "runbook", *map(str, arguments)],
+            cwd=cwd,
+            env=runbook_env | (env or {}),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return call
