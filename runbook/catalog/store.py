@@ -1,7 +1,7 @@
 """The run store: `.runbook/runs/ID/` in the project's root, a folder for every run that was observed.
 
-The record is written when the run starts and replaced when it ends, so that a run whose runbook was killed is
-plainly unfinished.
+The record appears, whole, when the run has ended: a folder without one is a run that goes on, or whose runbook was
+killed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ import msgspec
 
 from runbook.digest.atomic import write_atomic
 from runbook.errors import UsageError
-from runbook.model.fact import missing, observed
-from runbook.model.job import Outcome
 from runbook.model.record import Record
+from runbook.model.text import printable
 
 FOLDER: Final = ".runbook"
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
@@ -63,9 +62,8 @@ class RunFolder:
         try:
             return msgspec.json.decode(self.draft.read_bytes(), type=Record)
         except FileNotFoundError:
-            raise UsageError(
-                "the run has no record: runbook was stopped before the job started", self.id, hint="run it again"
-            ) from None
+            hint = "wait for it, or run it again"
+            raise UsageError("the run has not ended, or runbook was killed", self.id, hint=hint) from None
         except (OSError, ValueError) as error:
             raise UsageError(
                 f"the run's record cannot be read ({error})", self.draft, hint="run it again"
@@ -137,18 +135,5 @@ def describe(run: RunFolder) -> str:
     try:
         record = run.read()
     except UsageError:
-        return f"{run.id}  unreadable"
-    status = record.outcome.status if record.outcome.ended.known else "unfinished"
-    return f"{run.id}  {status}  {record.name}"
-
-
-def unended(started: str) -> Outcome:
-    """The outcome to write when a job starts; it stands when runbook does not live to see the end."""
-    reason = "the run did not end: it is running still, or runbook was killed"
-    return Outcome(
-        status="unobserved",
-        exit_code=missing(reason),
-        started=observed(started),
-        ended=missing(reason),
-        duration_s=missing(reason),
-    )
+        return f"{run.id}  {'unreadable' if run.draft.exists() else 'unfinished'}"
+    return f"{run.id}  {record.outcome.status}  {printable(record.name)}"

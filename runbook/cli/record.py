@@ -30,7 +30,7 @@ def blocks(record: Record, title: str) -> Iterator[Any]:
     identity |= {"replay of": record.replay_of, "frozen by": f"runbook {record.runbook}"}
     yield _section("Run", [_Row(k, v, "") for k, v in identity.items() if v])
     job = [_Row("command", shlex.join(record.job.argv), "observed" if record.kind == "replay" else "")]
-    job += [row for row in _rows(record.job) if row.label not in ("argv", "variables")]
+    job += _rows(record.job, skip=("argv", "variables"))
     job += [_Row(v.name, "(masked)" if v.redacted else v.value, "variable") for v in record.job.variables]
     yield _section("Job", job)
     yield _section("Outcome", _rows(record.outcome))
@@ -76,7 +76,7 @@ def _section(title: str, rows: Iterable[_Row], empty: str = "") -> Table:
     return table
 
 
-def _rows(value: Any, evidence: str = "") -> Iterator[_Row]:
+def _rows(value: Any, evidence: str = "", skip: tuple[str, ...] = ()) -> Iterator[_Row]:
     """A value's fields as rows; nested values are laid out flat."""
     from runbook.model.code import Shape
     from runbook.model.environment import Package, SystemLibrary
@@ -84,7 +84,7 @@ def _rows(value: Any, evidence: str = "") -> Iterator[_Row]:
     for name in value.__struct_fields__:
         item = getattr(value, name)
         long = isinstance(item, tuple) and item and isinstance(item[0], Package | SystemLibrary)
-        if not long and not isinstance(item, Shape):
+        if name not in skip and not long and not isinstance(item, Shape):
             yield from _fact(name, item, evidence)
 
 

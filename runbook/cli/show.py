@@ -41,6 +41,8 @@ def command(what: str, as_json: bool, files: bool) -> None:
         for path, size in names():
             click.echo(f"{size:>14}  {line(path)}")
     else:
+        if not out().is_terminal:
+            out().width = 100_000  # In a pipe nothing is folded: a line is a fact.
         for block in blocks(record, title):
             out().print(block)
 

@@ -233,6 +233,15 @@ def test_what_gives_nothing_is_a_finding_and_named_as_missing(read):
     assert defects(readings) == ["metric-absent", "metric-unreadable", "metric-absent", "metric-absent"]
 
 
+def test_a_file_that_the_run_did_not_write_is_another_runs(tmp_path):
+    (tmp_path / "m.json").write_text('{"a": 1}')
+    (tmp_path / "log").write_bytes(b"a=2\n")
+    written = (tmp_path / "m.json").stat().st_ctime
+    assert read_metrics(["file:m.json"], tmp_path, tmp_path / "log", since=written).metrics
+    readings = read_metrics(["file:m.json"], tmp_path, tmp_path / "log", since=written + 5)
+    assert readings.missing == ("file:m.json",) and defects(readings) == ["metric-stale"]
+
+
 def test_duplicate_keys_are_refused(read):
     assert "a twice" in read("file:m.json", m__json='{"a": 1, "a": 2}')[1].findings[0].text
     assert "twice" in read("file:m.yaml", m__yaml="a: 1\na: 2\n")[1].findings[0].text

@@ -37,10 +37,11 @@ def check_source(text: str) -> Source:
     return source
 
 
-def read_metrics(sources: Sequence[str], root: Path, stdout: Path) -> Readings:
+def read_metrics(sources: Sequence[str], root: Path, stdout: Path, *, since: float | None = None) -> Readings:
     """The metrics of a run that has ended, from its declared sources.
 
     root: the project's folder, where files are found; stdout: the log of the job's standard output.
+    since: when the job started, seconds since the epoch: a file that nobody touched after it is another run's.
     A source that gives nothing is a finding and named in `missing`. A name that two sources give is prefixed with
     its source in both, so that what it means does not depend on which of them a replay still has.
     Raises UsageError for a source that no reader reads.
@@ -49,7 +50,7 @@ def read_metrics(sources: Sequence[str], root: Path, stdout: Path) -> Readings:
     absent: list[str] = []
     read: list[tuple[Source, str, Series]] = []
     for source in [check_source(text) for text in dict.fromkeys(sources)]:
-        reading = _read(source, root, stdout, findings)
+        reading = _read(source, root, stdout, since, findings)
         if reading is None or not reading.series:
             absent.append(source.text)
             if reading is not None:
@@ -89,14 +90,20 @@ def decode_series(text: bytes) -> dict[str, Series]:
     return series
 
 
-def _read(source: Source, root: Path, stdout: Path, findings: list[Finding]) -> Reading | None:
+def _read(
+    source: Source, root: Path, stdout: Path, since: float | None, findings: list[Finding]
+) -> Reading | None:
     """What one source holds; None, and a finding, where it cannot be read."""
     reader = _reader(source)
     try:
         with _open(source, root, stdout) as stream:
-            size = os.fstat(stream.fileno()).st_size
-            if size > reader.cap:
+            state = os.fstat(stream.fileno())
+            if state.st_size > reader.cap:
                 raise ValueError(f"is larger than {reader.cap} bytes")
+            # The time of the last change of state: unlike the content's, no copy can carry an old one along.
+            if since is not None and state.st_ctime < int(since):
+                findings.append(_warn("metric-stale", f"{source.label}: not written by this run, but before it"))
+                return None
             return reader.read(source, stream)
     except FileNotFoundError:
         findings.append(_warn("metric-absent", f"{source.label}: the job left no such file"))
