@@ -108,7 +108,7 @@ class _Work:
 
 
 def _hash_all(work: _Work, pending: list[int]) -> None:
-    """Share the work between one lane a core. Large files go first, so that no core is left with one at the end."""
+    """Share the work between one lane a core; large files go first, so that none is left for one core at the end."""
     large = [i for i in pending if size_of(work.fingerprints[i]) >= _LARGE]
     small = [i for i in pending if size_of(work.fingerprints[i]) < _LARGE]
     jobs: SimpleQueue[list[int]] = SimpleQueue()

@@ -20,7 +20,7 @@ _MARGIN_NS: Final = 2_000_000_000
 _CAPACITY: Final = 1_000_000
 
 Fingerprint = bytes
-"""Device, inode, size, mtime_ns and ctime_ns of a regular file, packed: compact, and a dictionary's key at once."""
+"""Device, inode, size, mtime_ns and ctime_ns of a regular file, packed: compact, and hashable as it is."""
 
 
 def fingerprint(stat: os.stat_result) -> Fingerprint:
@@ -36,9 +36,9 @@ def size_of(mark: Fingerprint) -> int:
 def settled(mark: Fingerprint, hashed_ns: int) -> bool:
     """Whether a file was last changed well before it was hashed (Unix time in ns).
 
-    A file changed in the clock's last tick can change again without its stat telling ("racy git"). Two seconds cover
-    the coarsest file system (FAT) and the kernel's coarse clock. A stat that is taken *after* reading and is settled
-    also shows that nobody wrote while it was read.
+    A file changed in the clock's last tick can change again without its stat telling ("racy git"). Two seconds
+    cover the coarsest file system (FAT) and the kernel's coarse clock. A stat that is taken *after* reading and
+    is settled also shows that nobody wrote while it was read.
     """
     _, _, _, mtime, ctime = _FINGERPRINT.unpack(mark)
     return bool(max(mtime, ctime) < hashed_ns - _MARGIN_NS)

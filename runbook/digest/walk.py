@@ -62,7 +62,7 @@ def walk(root: Path, *, skip: Skip | None = None) -> Listing:
                 if folder:
                     pending.append(path + "/")
                 elif entry.is_symlink():
-                    links.append(Link(path=path, target=_target(entry.path, path)))
+                    links.append(Link(path=path, target=_target(entry.path)))
                 elif entry.is_file(follow_symlinks=False):
                     status = entry.stat(follow_symlinks=False)
                     found.append((path, fingerprint(status)))
@@ -83,7 +83,7 @@ def walk(root: Path, *, skip: Skip | None = None) -> Listing:
     )
 
 
-def _target(path: str, relative: str) -> str:
+def _target(path: str) -> str:
     target = os.readlink(path)  # noqa: PTH115 - a str from scandir
     if text_defect(target):
         _refuse(target)

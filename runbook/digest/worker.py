@@ -1,4 +1,4 @@
-"""Hashes batches of small files in a process of its own; standard library only, started as `python -I -S worker.py`.
+"""Hashes batches of small files in a process of its own; standard library only, run as `python -I -S worker.py`.
 
 Threads lose on small files (the interpreter's lock), and a fork of a process with threads is not safe: so a plain
 child, fed through pipes. It runs in the folder that the paths are relative to.

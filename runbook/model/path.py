@@ -50,6 +50,9 @@ def defect(name: str) -> Defect | None:
         return Defect("bad-name", "has an empty or `.` component")
     if wrong := text_defect(name):
         return wrong
+    if "%" in name:
+        # RFC 8493 wants %25 in a manifest; sha256sum and bagit.py want the name itself. No bag can please all three.
+        return Defect("bad-name", "holds a percent sign")
     if name[-1].isspace():
         return Defect("bad-name", "ends with a space")
     if len(name.encode()) > MAX_BYTES:
