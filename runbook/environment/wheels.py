@@ -1,7 +1,7 @@
 """Exactly one wheel for every pin of a lock, with not one byte trusted before its hash is right.
 
 Sources, in this order: the wheels that the bundle carries, runbook's cache, the user's indexes. Nothing of the
-bundle is executed. The cache holds `wheels/<sha256>/<file name>`; a file gets there by one rename after its hash was
+bundle is executed. The cache holds `wheels/<sha256>/<file name>`; a file gets there by a rename once its hash was
 right, and is hashed again whenever it is taken out, so that it can neither be poisoned nor rot unnoticed.
 """
 

@@ -1,0 +1,220 @@
+"""The base: an explicit image, the container of the run, the official Python image, or the host closure.
+
+Requested and resolved stand side by side in the record, with one sentence on why this kind was chosen.
+"""
+
+from __future__ import annotations
+
+import re
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import msgspec
+
+from runbook.environment.closure import build_closure
+from runbook.environment.layer import Layout, write_image
+from runbook.environment.registry import Reference, parse_reference, registry_digest
+from runbook.errors import NeedMissing, UsageError
+from runbook.model.environment import Base, Interpreter, SystemLibrary
+from runbook.model.record import Finding
+from runbook.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+AUTOMATIC = "automatic"
+LAYOUT = "data/image"
+"""Bundle path of a carried base."""
+
+_QUICK_S = 3.0
+_PATIENT_S = 30.0
+_ENGINE_S = 60
+_DEBIAN = {(2, 31): "bullseye", (2, 36): "bookworm", (2, 41): "trixie"}
+"""glibc of the Debian releases that the official images stand on."""
+_IN_OFFICIAL_IMAGE = re.compile(
+    r"(libc|libm|libdl|librt|libpthread|libutil|libresolv|libgcc_s|libstdc\+\+|libz|libcrypt|libssl|libcrypto|libffi"
+    r"|libsqlite3|liblzma|libbz2|libuuid|libncursesw|libtinfo|libreadline|libexpat|ld-linux.*)\.so(\.[0-9.]+)?"
+)
+
+
+@dataclass(frozen=True)
+class BaseResult:
+    """The base, and its layout where the bundle has to carry it."""
+
+    base: Base
+    layout: Path | None = None
+    """Folder to be put at `data/image`."""
+    findings: tuple[Finding, ...] = ()
+
+
+def resolve_base(
+    requested: str,
+    interpreter: Interpreter,
+    *,
+    container: str = "",
+    libraries: Sequence[SystemLibrary] = (),
+    target: Path,
+    cache: Path,
+    official: str = "python",
+    progress: Progress = SILENT,
+) -> BaseResult:
+    """Resolve what was requested: an image reference, or `automatic`.
+
+    container: image of the container that the run was in, by digest; empty when there is none or it is not known.
+    target: a folder that does not exist yet, for the layout of a base that must be carried.
+    official: name of the official Python image, or of a mirror of it.
+    Raises UsageError for what is no reference, NeedMissing for an image that neither a registry nor an engine has.
+    """
+    platform = f"linux/{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(interpreter.machine, interpreter.machine) }"
+    if requested != AUTOMATIC:
+        return _explicit(requested, platform, target, progress)
+    pinned = parse_reference(container)
+    if pinned is not None and pinned.digest:
+        why = "the run was in a container of this image"
+        return BaseResult(
+            _base("container", AUTOMATIC, pinned, pinned.digest, platform, interpreter.executable, why)
+        )
+    found = _official(official, interpreter, libraries, platform)
+    if isinstance(found, Base):
+        return BaseResult(found)
+    closure = build_closure(interpreter, target, libraries=libraries, cache=cache, progress=progress)
+    base = Base(
+        kind="host-closure",
+        requested=AUTOMATIC,
+        digest=closure.digest,
+        platform=closure.platform,
+        python=closure.python,
+        layout=LAYOUT,
+        size=closure.size,
+        why=found,
+    )
+    return BaseResult(base, closure.layout, closure.findings)
+
+
+def _base(kind: Any, requested: str, image: Reference, digest: str, platform: str, python: str, why: str) -> Base:
+    return Base(
+        kind=kind,
+        requested=requested,
+        reference=image.at(digest),
+        digest=digest,
+        platform=platform,
+        python=python,
+        why=why,
+    )
+
+
+def _official(
+    name: str, interpreter: Interpreter, libraries: Sequence[SystemLibrary], platform: str
+) -> Base | str:
+    """The official image of this very version, or why it cannot be the base."""
+    if interpreter.implementation != "cpython" or not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", interpreter.version):
+        return f"there is no official image of {interpreter.implementation} {interpreter.version}"
+    lacking = sorted(x.soname for x in libraries if not _IN_OFFICIAL_IMAGE.fullmatch(x.soname))
+    if lacking:
+        return f"the job's packages load {', '.join(lacking[:3])}, which the official Python image does not have"
+    numbers = re.findall(r"[0-9]+", interpreter.libc)
+    glibc = (
+        (int(numbers[0]), int(numbers[1])) if interpreter.libc.startswith("glibc") and len(numbers) > 1 else None
+    )
+    release = next((name for version, name in sorted(_DEBIAN.items()) if glibc and version >= glibc), None)
+    image = parse_reference(f"{name}:{interpreter.version}-slim-{release}") if release else None
+    if image is None:
+        return f"no official image has a C library as new as {interpreter.libc}"
+    try:
+        digest = registry_digest(image, timeout_s=_QUICK_S)
+    except OSError as error:
+        return f"the official Python image could not be resolved: {error}"
+    python = f"/usr/local/bin/python{'.'.join(interpreter.version.split('.')[:2])}"
+    why = f"the official image of Python {interpreter.version} has all that the job's packages load"
+    return _base("python-image", AUTOMATIC, image, digest, platform, python, why)
+
+
+def _explicit(requested: str, platform: str, target: Path, progress: Progress) -> BaseResult:
+    image = parse_reference(requested)
+    if image is None:
+        raise UsageError(
+            "not an image reference", requested, hint="write it as NAME[:TAG][@sha256:…]", id="bad-image"
+        )
+    if image.digest:
+        return BaseResult(_base("image", requested, image, image.digest, platform, "", "asked for by its digest"))
+    progress.say(f"resolving {requested}")
+    try:
+        digest = registry_digest(image, timeout_s=_PATIENT_S)
+        return BaseResult(
+            _base("image", requested, image, digest, platform, "", "asked for; its registry told the digest")
+        )
+    except OSError as error:
+        problem = str(error)
+    found = _in_engine(requested)
+    if found is None:
+        raise NeedMissing(
+            f"neither a registry nor a Docker engine has the image ({problem})",
+            requested,
+            hint=f"docker pull {requested}, or docker login for its registry",
+            id="image-not-found",
+        )
+    api, inspected = found
+    with api:
+        for pinned in inspected.get("RepoDigests") or ():
+            told = parse_reference(pinned)
+            if told is not None and told.name == image.name:
+                why = "asked for; the engine's image has this digest in its registry"
+                return BaseResult(_base("image", requested, image, told.digest, platform, "", why))
+        progress.say(f"saving {requested}, which no registry has")
+        layout = _save(api, inspected["Id"], target)
+    base = Base(
+        kind="image",
+        requested=requested,
+        digest=layout.manifest,
+        platform=f"{inspected.get('Os', 'linux')}/{inspected.get('Architecture', 'amd64')}",
+        python="",
+        layout=LAYOUT,
+        size=layout.size,
+        why=f"asked for; only this machine's engine has it ({problem}), so it is carried",
+    )
+    return BaseResult(base, target)
+
+
+def _in_engine(requested: str) -> tuple[APIClient, dict[str, Any]] | None:
+    """The local engine and what it says of the image; None without either."""
+    from docker import APIClient
+    from docker.errors import DockerException
+    from docker.utils import kwargs_from_env
+
+    try:
+        api = APIClient(version="auto", timeout=_ENGINE_S, **kwargs_from_env())
+    except DockerException:
+        return None
+    try:
+        return api, api.inspect_image(requested)
+    except DockerException:
+        api.close()
+        return None
+
+
+def _save(api: APIClient, image: str, target: Path) -> Layout:
+    """The engine's image as an OCI layout."""
+    with tempfile.TemporaryFile() as saved:
+        for block in api.get_image(image):
+            saved.write(block)
+        saved.seek(0)
+        with tarfile.open(fileobj=saved) as archive:
+            [told] = msgspec.json.decode(_member(archive, "manifest.json").read())
+            config = _member(archive, told["Config"]).read()
+            return write_image(config, _layers(archive, told["Layers"]), target)
+
+
+def _layers(archive: tarfile.TarFile, names: Sequence[str]) -> Iterator[IO[bytes]]:
+    for name in names:
+        yield _member(archive, name)
+
+
+def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
+    found = archive.extractfile(name)
+    if found is None:
+        raise NeedMissing("the engine saved an image without", name, id="image-not-saved")
+    return found

@@ -1,0 +1,127 @@
+"""Image references, and the digest that a registry gives for one (the OCI distribution API)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?"
+_PATH = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
+_REFERENCE = re.compile(
+    rf"(?:(?P<host>{_HOST})/)?(?P<path>{_PATH})(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}))?"
+    r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+_ACCEPT = ", ".join(
+    f"application/vnd.{kind}+json"
+    for kind in (
+        "oci.image.index.v1",
+        "oci.image.manifest.v1",
+        "docker.distribution.manifest.list.v2",
+        "docker.distribution.manifest.v2",
+    )
+)
+_LOOPBACK = re.compile(r"(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?")
+_CAP = 4 << 20
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An image by name: `host/path:tag@digest`, with what is usually left out filled in."""
+
+    host: str
+    """Empty for the default registry."""
+    path: str
+    tag: str
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """Without tag and digest, as a person writes it."""
+        return f"{self.host}/{self.path}" if self.host else self.path
+
+    def at(self, digest: str) -> str:
+        """The same image, pinned."""
+        return f"{self.name}@{digest}"
+
+
+def parse_reference(text: str) -> Reference | None:
+    """Read an image reference; None when it is none. A first part with a dot or a port, or `localhost`, is a host."""
+    match = _REFERENCE.fullmatch(text)
+    if match is None:
+        return None
+    host, path = match["host"] or "", match["path"]
+    if host and not ("." in host or ":" in host or host == "localhost"):
+        host, path = "", f"{host}/{path}"
+    if not re.fullmatch(_PATH, path):
+        return None
+    return Reference(host, path, match["tag"] or "latest", match["digest"] or "")
+
+
+def registry_digest(reference: Reference, *, timeout_s: float) -> str:
+    """`sha256:…` of the manifest (or list of manifests) that the registry has under the tag.
+
+    Credentials are those of `docker login`. Raises OSError with one sentence when the registry gives none.
+    """
+    import requests
+    from docker.auth import INDEX_NAME
+
+    host = reference.host or f"registry-1.{INDEX_NAME}"
+    path = reference.path if reference.host or "/" in reference.path else f"library/{reference.path}"
+    scheme = "http" if _LOOPBACK.fullmatch(host) else "https"
+    url = f"{scheme}://{host}/v2/{path}/manifests/{reference.digest or reference.tag}"
+    with requests.Session() as session:
+        session.headers["Accept"] = _ACCEPT
+        try:
+            response = session.head(url, timeout=timeout_s, allow_redirects=True)
+            if response.status_code == 401:
+                _authorize(session, response.headers.get("WWW-Authenticate", ""), host, timeout_s)
+                response = session.head(url, timeout=timeout_s, allow_redirects=True)
+            if response.status_code != 200:
+                raise OSError(f"the registry {host} answered HTTP {response.status_code}")
+            digest = response.headers.get("Docker-Content-Digest", "")
+            if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+                body = session.get(url, timeout=timeout_s)
+                body.raise_for_status()
+                if len(body.content) > _CAP:
+                    raise OSError(f"the registry {host} answered with too large a manifest")
+                digest = "sha256:" + hashlib.sha256(body.content).hexdigest()
+            return digest
+        except requests.RequestException as error:
+            raise OSError(f"the registry {host} does not answer ({_reason(error)})") from error
+
+
+def _authorize(session: Any, challenge: str, host: str, timeout_s: float) -> None:
+    kind, _, rest = challenge.partition(" ")
+    told = dict(re.findall(r'(\w+)="([^"]*)"', rest))
+    login = _login(host)
+    if kind.lower() == "basic" and login:
+        session.auth = login
+    elif kind.lower() == "bearer" and urlsplit(told.get("realm", "")).scheme in ("https", "http"):
+        asked = {name: told[name] for name in ("service", "scope") if name in told}
+        answer = session.get(told["realm"], params=asked, auth=login, timeout=timeout_s)
+        document = answer.json() if answer.status_code == 200 else {}
+        token = document.get("token") or document.get("access_token")
+        if token:
+            session.headers["Authorization"] = f"Bearer {token}"
+
+
+def _login(host: str) -> tuple[str, str] | None:
+    """What `docker login` stored for the registry."""
+    from docker.auth import INDEX_NAME, load_config
+    from docker.errors import DockerException
+
+    try:
+        found = load_config().resolve_authconfig(INDEX_NAME if host.endswith(INDEX_NAME) else host)
+    except (DockerException, OSError, ValueError):
+        return None
+    return (found["username"], found["password"]) if found and found.get("username") else None
+
+
+def _reason(error: Exception) -> str:
+    inner: BaseException = error
+    while inner.args and isinstance(getattr(inner.args[0], "reason", inner.args[0]), BaseException):
+        inner = getattr(inner.args[0], "reason", inner.args[0])
+    return str(inner).rpartition(": ")[2] or type(inner).__name__
