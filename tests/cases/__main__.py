@@ -63,9 +63,7 @@ def run_case(case: Case, work: Path) -> dict[str, object]:
     say(f"{case.name}: replay in Docker, no network")
     began = time.monotonic()
     where = work / f"{slug}-replay"
-    done = runbook(
-        "replay", bundle, "--engine", "docker", "-o", where, "--json", cwd=work, expect=None
-    )
+    done = runbook("replay", bundle, "--engine", "docker", "-o", where, "--json", cwd=work, expect=None)
     took = time.monotonic() - began
     answer = json.loads(done.stdout) if done.stdout.startswith("{") else {}
     metrics = {m["name"]: m for m in answer.get("metrics", [])}

@@ -1,4 +1,4 @@
-"""The public training scripts that `make cases` runs unedited: where they are, how they run, what must come out."""
+"""The public training scripts that `make cases` runs unedited: where, how, and what must come out."""
 
 from __future__ import annotations
 

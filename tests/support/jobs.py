@@ -1,7 +1,8 @@
-"""Environments for jobs, and the runbook command line, for the examples, the cases, the benchmarks and the tests."""
+"""Environments for jobs, and the runbook command line, for examples, cases, benchmarks and tests."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -12,8 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import fcntl
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
@@ -70,9 +69,8 @@ def runbook(
         check=False,
     )
     if expect is not None and done.returncode != expect:
-        raise SystemExit(
-            f"exit {done.returncode} instead of {expect}: {shlex.join(command)}\n{done.stdout or ''}{done.stderr or ''}"
-        )
+        said = f"{done.stdout or ''}{done.stderr or ''}"
+        raise SystemExit(f"exit {done.returncode} instead of {expect}: {shlex.join(command)}\n{said}")
     return done
 
 
