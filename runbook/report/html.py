@@ -1,0 +1,44 @@
+"""The run book as one self-contained HTML page: no script, nothing fetched when it is opened."""
+
+from __future__ import annotations
+
+from runbook.render import render
+from runbook.report import content, curves, figures, proof
+from runbook.report.interface import Report
+from runbook.report.tame import tame
+
+
+class HtmlReporter:
+    """A page that can be mailed, printed and kept."""
+
+    name = "html"
+    suffix = ".html"
+
+    def render(self, report: Report) -> bytes:
+        """The page, UTF-8."""
+        safe = tame(report)
+        pictures, more = curves.curves(safe)
+        page = render(
+            "report/report.html.j2",
+            report=safe,
+            record=safe.original,
+            replay=safe.replay,
+            comparison=safe.comparison,
+            headline=content.headline(safe),
+            sections=content.sections(safe),
+            packages=content.packages(safe),
+            claims=proof.claims(safe),
+            checks=proof.checks(),
+            curves=pictures,
+            curves_left_out=more,
+            box={"width": curves.WIDTH, "height": curves.HEIGHT},
+            command=content.command(safe.original),
+            exact=figures.exact,
+            signed=figures.signed,
+            size=figures.size,
+            count=figures.count,
+        )
+        return page.encode()
+
+
+MEMBER = HtmlReporter()
