@@ -6,20 +6,23 @@ Requested and resolved stand side by side in the record, with one sentence on wh
 from __future__ import annotations
 
 import re
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import msgspec
+import platformdirs
 
-from runbook.environment.closure import build_closure
+from runbook.environment.closure import ARCHITECTURES, build_closure
 from runbook.environment.layer import Layout, write_image
 from runbook.environment.registry import Reference, parse_reference, registry_digest
 from runbook.errors import NeedMissing, UsageError
 from runbook.model.environment import Base, Interpreter, SystemLibrary
+from runbook.model.fact import Fact
 from runbook.model.record import Finding
 from runbook.progress import SILENT, Progress
 
@@ -47,41 +50,52 @@ class BaseResult:
 
     base: Base
     layout: Path | None = None
-    """Folder to be put at `data/image`."""
+    """Folder in the cache, to be put at `data/image`."""
     findings: tuple[Finding, ...] = ()
 
 
+class RunContainer(Protocol):
+    """The container that the run was in, as it was observed."""
+
+    @property
+    def image(self) -> Fact[str]:
+        """`name@sha256:…`, or why that is not known."""
+
+
 def resolve_base(
-    requested: str,
     interpreter: Interpreter,
     *,
-    container: str = "",
+    requested: str = "",
+    container: RunContainer | None = None,
     libraries: Sequence[SystemLibrary] = (),
-    target: Path,
-    cache: Path,
+    timezone: str = "",
+    offline: bool = False,
+    cache: Path | None = None,
     official: str = "python",
     progress: Progress = SILENT,
 ) -> BaseResult:
-    """Resolve what was requested: an image reference, or `automatic`.
+    """Resolve what was requested: an image reference; empty or `automatic` for runbook's own choice.
 
-    container: image of the container that the run was in, by digest; empty when there is none or it is not known.
-    target: a folder that does not exist yet, for the layout of a base that must be carried.
-    official: name of the official Python image, or of a mirror of it.
+    offline: ask no registry. cache: runbook's cache folder, where a carried layout lies. official: name of the
+    official Python image, or of a mirror of it. timezone: the host's, for a host closure.
     Raises UsageError for what is no reference, NeedMissing for an image that neither a registry nor an engine has.
     """
-    platform = f"linux/{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(interpreter.machine, interpreter.machine) }"
-    if requested != AUTOMATIC:
-        return _explicit(requested, platform, target, progress)
-    pinned = parse_reference(container)
+    place = cache or platformdirs.user_cache_path("runbook")
+    platform = f"linux/{ARCHITECTURES.get(interpreter.machine, interpreter.machine)}"
+    if requested not in ("", AUTOMATIC):
+        return _explicit(requested, platform, place, offline=offline, progress=progress)
+    known = container.image if container is not None else None
+    pinned = parse_reference(known.value or "") if known is not None else None
     if pinned is not None and pinned.digest:
         why = "the run was in a container of this image"
-        return BaseResult(
-            _base("container", AUTOMATIC, pinned, pinned.digest, platform, interpreter.executable, why)
-        )
-    found = _official(official, interpreter, libraries, platform)
+        return BaseResult(_base("container", AUTOMATIC, pinned, pinned.digest, platform, "", why))
+    found = _official(official, interpreter, libraries, platform, offline=offline)
     if isinstance(found, Base):
         return BaseResult(found)
-    closure = build_closure(interpreter, target, libraries=libraries, cache=cache, progress=progress)
+    closure = build_closure(interpreter, libraries=libraries, timezone=timezone, cache=place, progress=progress)
+    why = (
+        found if known is None else f"{found}; of the run's container: {known.reason or 'its image has no digest'}"
+    )
     base = Base(
         kind="host-closure",
         requested=AUTOMATIC,
@@ -90,7 +104,7 @@ def resolve_base(
         python=closure.python,
         layout=LAYOUT,
         size=closure.size,
-        why=found,
+        why=why,
     )
     return BaseResult(base, closure.layout, closure.findings)
 
@@ -108,7 +122,7 @@ def _base(kind: Any, requested: str, image: Reference, digest: str, platform: st
 
 
 def _official(
-    name: str, interpreter: Interpreter, libraries: Sequence[SystemLibrary], platform: str
+    name: str, interpreter: Interpreter, libraries: Sequence[SystemLibrary], platform: str, *, offline: bool
 ) -> Base | str:
     """The official image of this very version, or why it cannot be the base."""
     if interpreter.implementation != "cpython" or not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", interpreter.version):
@@ -124,6 +138,8 @@ def _official(
     image = parse_reference(f"{name}:{interpreter.version}-slim-{release}") if release else None
     if image is None:
         return f"no official image has a C library as new as {interpreter.libc}"
+    if offline:
+        return "no registry was asked, as told (offline)"
     try:
         digest = registry_digest(image, timeout_s=_QUICK_S)
     except OSError as error:
@@ -133,7 +149,7 @@ def _official(
     return _base("python-image", AUTOMATIC, image, digest, platform, python, why)
 
 
-def _explicit(requested: str, platform: str, target: Path, progress: Progress) -> BaseResult:
+def _explicit(requested: str, platform: str, cache: Path, *, offline: bool, progress: Progress) -> BaseResult:
     image = parse_reference(requested)
     if image is None:
         raise UsageError(
@@ -143,6 +159,8 @@ def _explicit(requested: str, platform: str, target: Path, progress: Progress) -
         return BaseResult(_base("image", requested, image, image.digest, platform, "", "asked for by its digest"))
     progress.say(f"resolving {requested}")
     try:
+        if offline:
+            raise OSError("no registry was asked, as told")
         digest = registry_digest(image, timeout_s=_PATIENT_S)
         return BaseResult(
             _base("image", requested, image, digest, platform, "", "asked for; its registry told the digest")
@@ -165,6 +183,7 @@ def _explicit(requested: str, platform: str, target: Path, progress: Progress) -
                 why = "asked for; the engine's image has this digest in its registry"
                 return BaseResult(_base("image", requested, image, told.digest, platform, "", why))
         progress.say(f"saving {requested}, which no registry has")
+        target = cache / "images" / inspected["Id"].removeprefix("sha256:")
         layout = _save(api, inspected["Id"], target)
     base = Base(
         kind="image",
@@ -197,7 +216,8 @@ def _in_engine(requested: str) -> tuple[APIClient, dict[str, Any]] | None:
 
 
 def _save(api: APIClient, image: str, target: Path) -> Layout:
-    """The engine's image as an OCI layout."""
+    """The engine's image as an OCI layout, made anew."""
+    shutil.rmtree(target, ignore_errors=True)
     with tempfile.TemporaryFile() as saved:
         for block in api.get_image(image):
             saved.write(block)

@@ -46,7 +46,7 @@ _LEFT_OUT = frozenset(
 )
 _LEFT_OUT_SUFFIXES = (".a", ".o", ".pyc", ".pyo", ".exe")
 _PATH = "/usr/local/bin:/usr/bin:/bin"
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
 _PASSWD = b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"
 _GROUP = b"root:x:0:\nnogroup:x:65534:\n"
 _NSSWITCH = b"passwd: files\ngroup: files\nhosts: files dns\n"
@@ -70,16 +70,16 @@ class Closure:
 
 def build_closure(
     interpreter: Interpreter,
-    target: Path,
     *,
     libraries: Sequence[SystemLibrary] = (),
+    timezone: str = "",
     cache: Path,
     progress: Progress = SILENT,
 ) -> Closure:
-    """Write the closure's OCI layout into the new folder `target`.
+    """Pack the closure, or find it packed: an OCI layout in `cache`.
 
-    libraries: the shared libraries from outside the environment that the job's packages load. The layout is kept
-    in `cache` by the stat of everything in it, so that a second capture reads only its blobs.
+    It is kept by the stat of everything in it, so that a second capture reads only its blobs. libraries: the
+    shared libraries from outside the environment that the job's packages load. timezone: the host's, `Europe/Berlin`.
     Raises NeedMissing where there is no interpreter to take or the host is not Linux with glibc or musl.
     """
     if interpreter.system != "linux":
@@ -91,8 +91,8 @@ def build_closure(
         )
     progress.say("collecting the interpreter and its libraries")
     python = find_base_python(interpreter)
-    tree, findings = collect(interpreter, python, libraries)
-    architecture = _ARCHITECTURES.get(interpreter.machine, interpreter.machine)
+    tree, findings = collect(interpreter, python, libraries, timezone)
+    architecture = ARCHITECTURES.get(interpreter.machine, interpreter.machine)
     key = tree.key()
     kept = cache / "closures" / key
     if not _sound(kept):
@@ -104,11 +104,10 @@ def build_closure(
             write_layout(tree, fresh, architecture=architecture, path=path)
             shutil.rmtree(kept, ignore_errors=True)
             fresh.rename(kept)
-    _copy(kept, target)
-    files = [p for p in target.rglob("*") if p.is_file()]
+    files = [p for p in kept.rglob("*") if p.is_file()]
     return Closure(
-        layout=target,
-        digest=only_layer(target),
+        layout=kept,
+        digest=only_layer(kept),
         size=sum(p.stat().st_size for p in files),
         platform=f"linux/{architecture}",
         python=str(python),
@@ -134,7 +133,7 @@ def find_base_python(interpreter: Interpreter) -> Path:
 
 
 def collect(
-    interpreter: Interpreter, python: Path, wanted: Sequence[SystemLibrary] = ()
+    interpreter: Interpreter, python: Path, wanted: Sequence[SystemLibrary] = (), timezone: str = ""
 ) -> tuple[Tree, tuple[Finding, ...]]:
     """Every entry of the closure, and what it should hold but could not find."""
     tree = Tree()
@@ -158,6 +157,11 @@ def collect(
         if str(Path(library.path).parent) not in folders and Path(library.path).is_file():
             tree.link(_inside(folders[0], library.soname), library.path)
     _system(tree)
+    if (
+        re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", timezone)
+        and f"usr/share/zoneinfo/{timezone}" in tree.items
+    ):
+        tree.link("etc/localtime", f"/usr/share/zoneinfo/{timezone}")
     findings = [*_pip(tree, interpreter), *_lost(loaded.lost)]
     return tree, tuple(findings)
 
@@ -265,14 +269,3 @@ def _sound(kept: Path) -> bool:
     except (BundleRejected, OSError):
         return False
     return True
-
-
-def _copy(kept: Path, target: Path) -> None:
-    """The layout as hard links, or copied where the file system cannot."""
-    for path in sorted(p for p in kept.rglob("*") if p.is_file()):
-        place = target / path.relative_to(kept)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(path, place)
-        except OSError:
-            shutil.copyfile(path, place)
