@@ -85,13 +85,14 @@ def freeze(folder: RunFolder, choices: Choices, progress: Progress = SILENT) -> 
     with tempfile.TemporaryDirectory(prefix="runbook-capture-") as scratch:
         locked = _lock(clean.record, probe, Path(scratch) / "lock", choices, progress)
         interpreter = _interpreter(clean.record)
+        here = detect_container(os.environ)
         base = resolve_base(
+            choices.image or "automatic",
             interpreter,
-            requested=choices.image,
-            container=detect_container(os.environ),
+            container=(here.image.value or "") if here else "",
             libraries=clean.record.environment.libraries,
-            timezone=clean.record.host.timezone.value or "",
-            offline=choices.offline,
+            target=Path(scratch) / "image",
+            cache=platformdirs.user_cache_path("runbook"),
             progress=progress,
         )
         final = _complete(clean.record, locked, base, interpreter)
@@ -226,5 +227,5 @@ def _complete(record: Record, locked: LockResult, base: BaseResult, interpreter:
         runbook=__version__,
         environment=environment,
         outputs=tuple(stored),
-        findings=tuple(dict.fromkeys((*record.findings, *locked.findings))),
+        findings=tuple(dict.fromkeys((*record.findings, *locked.findings, *base.findings))),
     )

@@ -43,6 +43,9 @@ from runbook.progress import SILENT, Progress
 from runbook.registry import members
 from runbook.report.interface import Report
 
+_MANIFEST_CAP = 256 << 20
+"""Bytes of a code manifest; a million files take about 150 MiB."""
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -146,7 +149,8 @@ def _rebuild(bundle: Bundle, engine: Engine, scratch: Path, choices: Choices, pr
     """Find the environment built, or fetch its wheels and build it offline."""
     environment = bundle.record.environment
     base, interpreter, identity = environment.base.value, environment.interpreter.value, environment.id.value
-    if base is None or interpreter is None or identity is None:
+    lock = environment.lock.value
+    if base is None or interpreter is None or identity is None or lock is None:
         why = environment.base.reason or environment.interpreter.reason
         raise EnvironmentNotRebuilt("the bundle does not hold an environment", why, hint="capture it again")
     bundle.unpack("data/lock", scratch / "lock")
@@ -235,7 +239,7 @@ def _observe(
         outputs=tuple(o.path for o in original.outputs if o.role == "artifact" and not o.path.startswith("/")),
     )
     outputs, absent = artifacts.look_at_outputs(stage.work, files, SILENT)
-    code = manifest.parse(bundle.read(layout.CODE_MANIFEST))
+    code = manifest.parse(bundle.read(layout.CODE_MANIFEST, _MANIFEST_CAP))
     tree = Tree(
         digest=manifest.digest(manifest.render(code)),
         files=len(code),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,12 +85,13 @@ def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
     store = RunStore(root)
     folder = store.new()
     codebase.keep(code, root, folder, ObjectStore(store.path / "objects"), before)
+    since = time.time()
     execution = _launch(request, folder) if observe else None
     if not observe:
         _adopt(request, folder)
     inputs = artifacts.look_again(before, progress) if observe else before
     surroundings = look_at_environment(request)
-    readings = read_metrics(sources, root, folder.stdout)
+    readings = read_metrics(sources, root, folder.stdout, since=since if observe else None)
     outputs, absent = artifacts.look_at_outputs(root, declaration, progress)
     record = compose(
         Declared(
