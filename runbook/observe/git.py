@@ -123,7 +123,8 @@ def open_checkout(folder: Path) -> Checkout:
     if inside != "true":
         raise GitRefused("not a git checkout")
     prefix = prefix.removesuffix("\n")
-    if prefix and _process(folder, ("check-ignore", "--quiet", "--", ".")).returncode == 0:
+    # Asked from above: git does not answer for the folder it stands in.
+    if prefix and _process(folder.parent, ("check-ignore", "--quiet", "--", folder.name)).returncode == 0:
         raise GitRefused("the git checkout around this folder ignores it")
     return Checkout(folder, prefix)
 
