@@ -1,8 +1,9 @@
-"""The one way in which a bundle is a zip file: every byte of it follows from the files inside. Pure.
+"""The one way in which a bundle is a zip file: every byte follows from the files inside. Pure.
 
-Members are stored, sorted by name, one after another from offset 0, with fixed time (1980-01-01) and mode (0644),
-below one folder. So the same tree gives the same bytes on every machine (deflate does not: zlib and zlib-ng differ),
-and a reader checks a zip by writing its headers again: nothing can hide between, before or after the members.
+Members are stored, sorted by name, one after another from offset 0, with fixed time (1980-01-01) and mode
+(0644), below one folder. So the same tree gives the same bytes on every machine (deflate does not: zlib and
+zlib-ng differ), and a reader checks a zip by writing its headers again: nothing can hide between, before or
+after the members.
 Reference: APPNOTE.TXT 6.3.10.
 """
 
@@ -113,8 +114,8 @@ def _central(member: Member) -> bytes:
     )
 
 
-def find_directory(tail: bytes, length: int) -> tuple[int, int, int]:
-    """(offset, size, members) of the central directory, from the last 98 bytes of a file of `length` bytes.
+def find_directory(tail: bytes, length: int) -> tuple[int, int]:
+    """(offset, members) of the central directory, from the last 98 bytes of a file of `length` bytes.
 
     Raises Broken. Nothing that it returns is to be trusted before `parse_directory` has written it again.
     """
@@ -124,7 +125,7 @@ def find_directory(tail: bytes, length: int) -> tuple[int, int, int]:
     if disk or start or comment or here != count:
         raise Broken("zip-malformed", "the zip file is split or carries a comment")
     ends = _END.size
-    if _MAX16 == count or _MAX32 in (size, offset):
+    if count == _MAX16 or _MAX32 in (size, offset):
         ends += _END64.size + _LOCATOR.size
         if len(tail) < ends:
             raise Broken("zip-malformed", "the zip64 end record is missing")
@@ -133,7 +134,7 @@ def find_directory(tail: bytes, length: int) -> tuple[int, int, int]:
             raise Broken("zip-malformed", "the zip64 end record is missing")
     if offset + size + ends != length:
         raise Broken("zip-malformed", "the zip file's directory does not end where the file ends")
-    return offset, size, count
+    return offset, count
 
 
 TAIL: Final = _END.size + _END64.size + _LOCATOR.size

@@ -96,7 +96,7 @@ def parse_manifest(text: bytes) -> dict[str, str]:
 
 
 def render_info(entries: Iterable[Entry]) -> bytes:
-    """bag-info.txt: what the payload weighs. It holds no clock, so that a run frozen twice gives the same bytes."""
+    """bag-info.txt: what the payload weighs; no clock, so that a run frozen twice gives the same bytes."""
     sizes = [entry.size for entry in entries]
     return f"Payload-Oxum: {sum(sizes)}.{len(sizes)}\n".encode()
 

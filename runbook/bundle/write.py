@@ -221,7 +221,7 @@ def _claim(stage: Path) -> int:
         except BlockingIOError:
             hint = "wait for it, or name another target with -o"
             raise UsageError("another runbook is writing this bundle", stage, hint=hint, id="busy") from None
-        left = os.listdir(descriptor)
+        left = [path.name for path in stage.iterdir()]
         if not _OURS.issuperset(left):
             raise UsageError("in the way", stage, hint=f"mv {stage} elsewhere", id="target-exists")
         for name in left:

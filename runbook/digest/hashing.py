@@ -108,7 +108,7 @@ class _Work:
 
 
 def _hash_all(work: _Work, pending: list[int]) -> None:
-    """Share the work between one lane a core; large files go first, so that none is left for one core at the end."""
+    """Share the work between one lane a core; large files first, so that no core ends alone with one."""
     large = [i for i in pending if size_of(work.fingerprints[i]) >= _LARGE]
     small = [i for i in pending if size_of(work.fingerprints[i]) < _LARGE]
     jobs: SimpleQueue[list[int]] = SimpleQueue()
@@ -118,7 +118,7 @@ def _hash_all(work: _Work, pending: list[int]) -> None:
     for batch in batches:
         jobs.put(batch)
     here = len(small) < _WORTH_A_PROCESS
-    count = min(_cores(), len(large) + len(batches))
+    count = min(cores(), len(large) + len(batches))
     if count == 1 and here:
         _lane(work, jobs, here, threading.Event())
         return
@@ -224,7 +224,8 @@ def _batches(indices: list[int], fingerprints: Sequence[Fingerprint]) -> Iterato
         yield batch
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

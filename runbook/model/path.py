@@ -51,7 +51,7 @@ def defect(name: str) -> Defect | None:
     if wrong := text_defect(name):
         return wrong
     if "%" in name:
-        # RFC 8493 wants %25 in a manifest; sha256sum and bagit.py want the name itself. No bag can please all three.
+        # RFC 8493 wants %25 in a manifest, sha256sum and bagit.py the name itself: no bag pleases all three.
         return Defect("bad-name", "holds a percent sign")
     if name[-1].isspace():
         return Defect("bad-name", "ends with a space")
@@ -63,7 +63,7 @@ def defect(name: str) -> Defect | None:
 
 
 def collision(names: Iterable[str]) -> tuple[str, str] | None:
-    """Two paths that some file system takes for one (letter case, Unicode form, file and folder); None without."""
+    """Two paths that some file system takes for one (letter case, Unicode form, file and folder), or None."""
     spelt: dict[str, str] = {}
     folders: set[str] = set()
     for name in names:

@@ -1,0 +1,51 @@
+"""`verify`: is the bundle intact? Executes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(short_help="Check that a bundle is intact; executes nothing.")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--quick", is_flag=True, help="Structure, sizes and the record only; does not read the payload.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+def command(bundle: Path, quick: bool, as_json: bool) -> None:
+    """Check every byte of BUNDLE, a .runbook folder or .runbook.zip, against its manifests and its record.
+
+    It is read as hostile: nothing in it is executed, and links, unlisted files or odd names are refused.
+
+    \b
+      runbook verify train.runbook
+      runbook verify --quick train.runbook.zip     structure and sizes, for a bundle of many gigabytes
+      runbook verify --json train.runbook | jq -r .id
+
+    Exit codes: 0 intact, 2 no such bundle, 5 corrupt, tampered with or hostile.
+    """
+    from dataclasses import asdict
+
+    import msgspec
+
+    from runbook.bundle.verify import SAYS_NOT, verify
+    from runbook.cli.console import TerminalProgress, out
+    from runbook.model.text import printable
+
+    found = verify(bundle, quick, TerminalProgress())
+    if as_json:
+        answer = {**asdict(found), "says_not": SAYS_NOT}
+        click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2))
+        return
+    lines = [
+        f"intact: {printable(found.name)} (run {printable(found.run)})",
+        f"bundle sha256:{found.id}",
+        f"{found.files} files, {found.bytes:,} bytes, {found.attestations} attestations",
+        "",
+        *(f"checked  {text}" for text in found.checked),
+        *(["skipped  content: --quick does not read it"] if quick else []),
+        *(f"warning  {printable(text)}" for text in found.warnings),
+        "",
+        "This does not say:",
+        *(f"  - {text}" for text in SAYS_NOT),
+    ]
+    out().print("\n".join(lines), markup=False)
