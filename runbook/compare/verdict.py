@@ -24,8 +24,6 @@ from runbook.model.metric import Series, Tolerance
 from runbook.model.record import Record
 from runbook.model.verdict import STRENGTH, Comparison, Difference, MetricComparison, Verdict
 
-_SUBSTITUTABLE = frozenset(("base", "cpu", "accelerator", "interpreter"))
-"""Families that a replay may have to replace. What is merely unknown on a side is not a substitution."""
 _BAD_ENDS = frozenset(("failed", "killed", "timeout", "interrupted"))
 
 
@@ -128,10 +126,12 @@ def _broken(original: Record, replay: Record, differences: Sequence[Difference])
 
 
 def _substituted(differences: Sequence[Difference]) -> list[str]:
+    """What a replay had to replace, as the records show it; what is merely unknown on a side is not replaced."""
     return [
         f"{d.family}: {d.what}: {d.original} → {d.replay}"
         for d in differences
-        if d.family in _SUBSTITUTABLE and d.why != "known on one side only"
+        if d.why != "known on one side only"
+        and (d.family in ("base", "interpreter") or (d.family in ("cpu", "accelerator") and d.risk != "low"))
     ]
 
 

@@ -63,7 +63,11 @@ def _cause(
         causes.append(f"first to look at: {high.family}, {high.what}: {high.original} → {high.replay}")
     if not seeded:
         causes.append("no seed was seen, so a second run may well differ")
-    return "".join(f"; {c}" for c in causes)
+    if not causes:
+        causes.append("nothing that is known to change results differs between the two runs")
+    partings = [m.first_parting for m in metrics if m.first_parting is not None]
+    where = f", from step {min(partings)} on" if partings else ""
+    return where + "".join(f"; {c}" for c in causes)
 
 
 def _all(count: int) -> str:

@@ -26,8 +26,9 @@ def to_float(number: Number) -> float:
 
 def brief(number: Number) -> str:
     """The number for a sentence: six significant digits; a whole number as it is."""
-    real = number if isinstance(number, int) else to_float(number)
-    return str(real) if isinstance(real, int) and abs(real) < 10**15 else f"{Decimal(real):.6g}"
+    if isinstance(number, int):
+        return str(number) if abs(number) < 10**15 else f"{Decimal(number):.6g}"
+    return f"{to_float(number):.6g}"
 
 
 class Metric(Value, frozen=True, kw_only=True, omit_defaults=True):

@@ -32,6 +32,8 @@ class Cell:
 
     text: str
     evidence: str = ""
+    verbatim: bool = False
+    """A command, path or digest: shown in a fixed-width font."""
 
 
 @dataclass(frozen=True)
@@ -143,9 +145,9 @@ def _job(record: Record) -> list[tuple[str, Cell]]:
     job, outcome, used = record.job, record.outcome, record.resources
     ended = outcome.status + (f" ({outcome.signal})" if outcome.signal else "")
     rows = [
-        ("Command", Cell(command(record))),
-        ("Root", Cell(job.root)),
-        ("Working folder", Cell(job.cwd)),
+        ("Command", Cell(command(record), verbatim=True)),
+        ("Root", Cell(job.root, verbatim=True)),
+        ("Working folder", Cell(job.cwd, verbatim=True)),
         ("Outcome", Cell(f"{ended}: {outcome.reason}" if outcome.reason else ended)),
         ("Exit code", _fact(outcome.exit_code)),
         ("Started", _fact(outcome.started)),
@@ -177,7 +179,7 @@ def _code(record: Record) -> list[tuple[str, Cell]]:
     code = record.code
     rows = [
         ("Source tree", Cell(f"{count(code.tree.files, 'file')}, {size(code.tree.bytes)}")),
-        ("Tree digest", Cell(f"sha256:{code.tree.digest}")),
+        ("Tree digest", Cell(f"sha256:{code.tree.digest}", verbatim=True)),
     ]
     git = code.git.value
     if git is None:

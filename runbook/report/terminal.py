@@ -1,0 +1,197 @@
+"""The report for a terminal: the verdict in words first, then only what a person needs to see."""
+
+from __future__ import annotations
+
+from io import StringIO
+from typing import TYPE_CHECKING
+
+from runbook.model.verdict import Comparison, Difference, MetricComparison
+from runbook.report.content import Headline, Section, Tone, command, headline, sections
+from runbook.report.figures import count, exact, signed
+from runbook.report.interface import Report
+from runbook.report.tame import tame
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_SHOWN = 10
+"""Differences that are shown unless all are asked for."""
+_COLOUR: dict[Tone, str] = {"good": "bold green", "bad": "bold red", "unsure": "bold yellow", "plain": "bold"}
+_MARK = {
+    "identical": "green",
+    "within tolerance": "green",
+    "equivalent": "green",
+    "different": "red",
+    "inconclusive": "yellow",
+    "not comparable": "yellow",
+    "high": "red",
+    "medium": "yellow",
+}
+
+
+class TerminalReporter:
+    """Plain text of 100 columns, without colour: what a pipe or a log gets."""
+
+    name = "terminal"
+    suffix = ""
+
+    def render(self, report: Report) -> bytes:
+        """The text, UTF-8."""
+        from rich.console import Console
+
+        console = Console(file=StringIO(), width=100, color_system=None, highlight=False, legacy_windows=False)
+        with console.capture() as capture:
+            show(report, console)
+        return "\n".join(line.rstrip() for line in capture.get().split("\n")).encode()
+
+
+def show(report: Report, console: Console, *, everything: bool = False) -> None:
+    """Print the report; the console decides about width and colour. `everything`: all differences, every fact."""
+    safe = tame(report)
+    _headline(headline(safe), console)
+    if safe.comparison is None:
+        _line(console, "command", command(safe.original))
+        _line(console, "run", safe.original.run)
+        _recorded(safe, console)
+        for section in sections(safe):
+            _section(section, console, everything)
+    else:
+        _compared(safe.comparison, console, everything)
+    if safe.engine:
+        built = {None: "", True: "; environment found built", False: "; environment built for this replay"}
+        _line(console, "engine", safe.engine + built[safe.cached])
+    if safe.isolation:
+        _line(console, "isolation", safe.isolation)
+    for note in safe.notes:
+        _line(console, "note", note)
+    findings = dict.fromkeys([*safe.original.findings, *(safe.replay.findings if safe.replay else ())])
+    for finding in findings:
+        _line(console, finding.level, finding.text, "yellow" if finding.level == "warning" else "")
+    if safe.bundle_id:
+        _line(console, "bundle", safe.bundle_id)
+
+
+def _headline(head: Headline, console: Console) -> None:
+    from rich.text import Text
+
+    console.print(Text.assemble((f"{head.word}.", _COLOUR[head.tone]), " ", head.sentence), soft_wrap=False)
+
+
+def _line(console: Console, label: str, text: str, style: str = "") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(width=10)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(label, style=style or "dim"), Text(text))
+    console.print(grid)
+
+
+def _compared(comparison: Comparison, console: Console, everything: bool) -> None:
+    if comparison.metrics:
+        console.print(_wide(comparison.metrics) if console.width >= 90 else _narrow(comparison.metrics))
+        _remarks(comparison.metrics, console)
+    for text in comparison.overrides:
+        _line(console, "override", text)
+    for text in comparison.broken_preconditions:
+        _line(console, "broken", text, "red")
+    for text in comparison.substitutions:
+        _line(console, "replaced", text, "yellow")
+    if not comparison.differences:
+        console.print("Nothing else that is recorded differs.")
+        return
+    shown = comparison.differences if everything else comparison.differences[:_SHOWN]
+    console.print(_differences(shown, console.width))
+    hidden = len(comparison.differences) - len(shown)
+    if hidden:
+        console.print(f"and {count(hidden, 'more difference')} of {shown[-1].risk} risk or less", style="dim")
+
+
+def _table(*columns: str) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _wide(metrics: tuple[MetricComparison, ...]) -> Table:
+    from rich.text import Text
+
+    table = _table("metric", "original", "replay", "difference", "tolerance", "verdict")
+    for m in metrics:
+        cells = (m.name, exact(m.original), exact(m.replay), signed(m), m.tolerance)
+        table.add_row(*(Text(c) for c in cells), Text(m.verdict, _MARK[m.verdict]))
+    return table
+
+
+def _narrow(metrics: tuple[MetricComparison, ...]) -> Table:
+    from rich.text import Text
+
+    table = _table("metric", "original → replay", "verdict")
+    for m in metrics:
+        table.add_row(
+            Text(m.name), Text(f"{exact(m.original)} → {exact(m.replay)}"), Text(m.verdict, _MARK[m.verdict])
+        )
+    return table
+
+
+def _remarks(metrics: tuple[MetricComparison, ...], console: Console) -> None:
+    """What is to be said of single metrics, beneath the table; at most ten."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    said = [m for m in metrics if m.reason or m.first_parting is not None]
+    for m in said[:_SHOWN]:
+        parting = f"first parting at step {m.first_parting}" if m.first_parting is not None else ""
+        text = Text.assemble((f"{m.name}: ", "dim"), "; ".join(filter(None, (m.reason, parting))))
+        console.print(Padding(text, (0, 0, 0, 1)))
+    if len(said) > _SHOWN:
+        console.print(f" and remarks on {count(len(said) - _SHOWN, 'more metric')}", style="dim")
+
+
+def _differences(differences: tuple[Difference, ...], width: int) -> Table:
+    from rich.text import Text
+
+    wide = width >= 90
+    table = _table("risk", "what differs", "original", "replay", *(["why it matters"] if wide else []))
+    for d in differences:
+        what = d.what if d.family in d.what else f"{d.family}: {d.what}"
+        cells = [Text(what), Text(d.original), Text(d.replay), *([Text(d.why, "dim")] if wide else [])]
+        table.add_row(Text(d.risk, _MARK.get(d.risk, "dim")), *cells)
+    return table
+
+
+def _recorded(report: Report, console: Console) -> None:
+    from rich.text import Text
+
+    if not report.original.metrics:
+        return
+    table = _table("metric", "final value", "points", "source")
+    for m in report.original.metrics:
+        table.add_row(*(Text(c) for c in (m.name, exact(m.final), str(m.points), m.source)))
+    console.print(table)
+
+
+def _section(section: Section, console: Console, everything: bool) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = [r for r in section.rows if everything or r.original.evidence != "missing"] or section.rows
+    console.print(Text(section.title, "bold"))
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(max_width=28)
+    grid.add_column(overflow="fold")
+    for row in rows:
+        cell = row.original
+        text = f"missing: {cell.text}" if cell.evidence == "missing" else cell.text
+        grid.add_row(Text(f"  {row.label}", "dim"), Text(text))
+    console.print(grid)
+    console.print()
+
+
+MEMBER = TerminalReporter()
