@@ -40,7 +40,14 @@ _COMMANDS = (
     "true", "uname", "uniq", "wc", "whoami", "xargs", "which", "[", "getconf",
 )
 # fmt: on
-_ALWAYS = ("libgcc_s.so.1", "libstdc++.so.6", "libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2")
+# fmt: off
+# The C library whole: what packages need of it is the base's own matter, and wheels built for an older glibc still
+# ask for the parts that have since become one.
+_ALWAYS = (
+    "libgcc_s.so.1", "libstdc++.so.6", "libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2", "libm.so.6",
+    "libmvec.so.1", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1", "libanl.so.1",
+)
+# fmt: on
 _LEFT_OUT = frozenset(
     ("__pycache__", "site-packages", "dist-packages", "test", "tests", "idlelib", "turtledemo", "idle_test")
 )
