@@ -85,14 +85,13 @@ def freeze(folder: RunFolder, choices: Choices, progress: Progress = SILENT) -> 
     with tempfile.TemporaryDirectory(prefix="runbook-capture-") as scratch:
         locked = _lock(clean.record, probe, Path(scratch) / "lock", choices, progress)
         interpreter = _interpreter(clean.record)
-        here = detect_container(os.environ)
         base = resolve_base(
-            choices.image or "automatic",
             interpreter,
-            container=(here.image.value or "") if here else "",
+            requested=choices.image,
+            container=detect_container(os.environ),
             libraries=clean.record.environment.libraries,
-            target=Path(scratch) / "image",
-            cache=platformdirs.user_cache_path("runbook"),
+            timezone=clean.record.host.timezone.value or "",
+            offline=choices.offline,
             progress=progress,
         )
         final = _complete(clean.record, locked, base, interpreter)
