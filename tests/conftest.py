@@ -1,4 +1,4 @@
-"""What every test may use: the real command line, Docker where there is one, and a loud word where there is none."""
+"""What every test may use: the real command line, and Docker, or a loud word where there is none."""
 
 import os
 import subprocess
@@ -12,8 +12,7 @@ import pytest
 SUPPORT = Path(__file__).parent / "support"
 sys.path.insert(0, str(SUPPORT))
 
-_no_engine: list[str] = []
-_not_run: list[str] = []
+_SKIPPED = "needs a Docker engine"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -23,18 +22,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     if os.environ.get("RUNBOOK_REQUIRE_DOCKER") == "1":
         return  # They run, and each fails by itself.
-    _no_engine.append(reason)
     for item in marked:
-        _not_run.append(item.nodeid)
-        item.add_marker(pytest.mark.skip(reason=f"needs a Docker engine: {reason}"))
+        item.add_marker(pytest.mark.skip(reason=f"{_SKIPPED}: {reason}"))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """One loud line that names what could not run."""
-    if _not_run:
-        files = sorted({node.partition("::")[0] for node in _not_run})
+    # Read from the reports: with xdist the tests are collected and marked in other processes.
+    skipped = [r for r in terminalreporter.stats.get("skipped", []) if _SKIPPED in str(r.longrepr)]
+    if skipped:
+        files = sorted({report.nodeid.partition("::")[0] for report in skipped})
         terminalreporter.section("NOT RUN: no Docker engine", red=True, bold=True)
-        terminalreporter.line(f"{len(_not_run)} tests in {', '.join(files)} did not run ({_no_engine[0]})")
+        terminalreporter.line(f"{len(skipped)} tests that need a Docker engine did not run: {', '.join(files)}")
 
 
 def _engine_missing() -> str | None:

@@ -138,7 +138,9 @@ def run(
     cgroup: version of the engine's cgroups to sample resource use, empty for no samples.
     broken: asked four times a second whether a limit of ours is broken; a sentence kills the container.
     """
-    pump = _Pump(api.attach(name, stdout=True, stderr=True, stream=True, demux=True), stdout, stderr)
+    pump = _Pump(
+        api.attach_socket(name, params={"stdout": 1, "stderr": 1, "stream": 1, "logs": 0}), stdout, stderr
+    )
     api.start(name)
     deadline = None if time_s is None else time.monotonic() + time_s
     usage, next_sample, pause = Usage(), time.monotonic() + _TICK_S, _TICK_S
@@ -198,8 +200,8 @@ class _Pump:
     The engine waits while a sink is slow, so a flood never swells memory.
     """
 
-    def __init__(self, stream: Any, stdout: Sink, stderr: Sink) -> None:
-        self._stream, self._stdout, self._stderr = stream, stdout, stderr
+    def __init__(self, socket: Any, stdout: Sink, stderr: Sink) -> None:
+        self._socket, self._stdout, self._stderr = socket, stdout, stderr
         self.failure: OSError | None = None
         self._thread = threading.Thread(target=self._move, name="runbook-output", daemon=True)
         self._thread.start()
@@ -220,13 +222,13 @@ class _Pump:
             )
 
     def _move(self) -> None:
+        from docker.utils.socket import STDOUT, frames_iter
+
         try:
-            for out, err in self._stream:
-                if out is not None:
-                    self._stdout.write(out)
-                if err is not None:
-                    self._stderr.write(err)
+            for stream, data in frames_iter(self._socket, tty=False):
+                (self._stdout if stream == STDOUT else self._stderr).write(data)
         except OSError as error:
             self.failure = error
         finally:
-            self._stream.close()
+            # docker-py hangs the response on the socket; closing that closes both, without returning it to its pool.
+            getattr(self._socket, "_response", self._socket).close()

@@ -56,9 +56,9 @@ def farm(source, target, shape):
 def resolve(command, bin_folder, search):
     """The file to run for argv[0]: the environment's Python and scripts stand in for the original's."""
     name = os.path.basename(command)
-    if _PYTHON.fullmatch(name):
-        return os.path.join(bin_folder, "python")
     script = os.path.join(bin_folder, name)
+    if _PYTHON.fullmatch(name):
+        return script if os.path.exists(script) else os.path.join(bin_folder, "python")
     if "/" in command:
         if os.path.exists(command):
             return command
@@ -115,7 +115,7 @@ def main():
         through = shebang(path, spec["bin"])
         if through:
             os.execv(through[0], through + [path] + argv[1:])
-        os.execv(path, [argv[0]] + argv[1:])
+        os.execv(path, [path] + argv[1:])
     except OSError as error:
         stop("the command cannot be started (%s): %s" % (error.strerror, ascii(argv[0])[1:-1]))
 

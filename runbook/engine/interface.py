@@ -29,7 +29,7 @@ class Plan:
     requirements: Path
     """The hashed requirements file."""
     wheels: Callable[[], Path]
-    """Folder that holds every wheel the requirements name, hash-checked."""
+    """Fetches the folder of every wheel that the requirements name, hash-checked; called only to build."""
     frozen: tuple[str, ...] = ()
     """`name==version` of what must be installed afterwards."""
 

@@ -167,7 +167,7 @@ def _install(plan: Plan, target: Path) -> None:
         python = str(target / "bin" / "python")
         command = [*tool, "pip", "install", "--python", python, "--no-build", "--link-mode", "hardlink"]
         command += ["--compile-bytecode", "--require-hashes", "--no-index", "--no-deps"]
-        done = _call([*command, "--find-links", str(plan.wheels), "-r", str(plan.requirements)])
+        done = _call([*command, "--find-links", str(plan.wheels()), "-r", str(plan.requirements)])
     if done.returncode:
         raise not_installed(done.stderr or done.stdout, done.returncode)
     said = _call([python, "-I", "-c", "import platform; print(platform.python_version())"])
