@@ -47,7 +47,7 @@ golden: .venv/.test ## Rewrite what is generated: help texts in the README, gold
 	@$(BIN)/python tests/support/golden.py
 
 dist: .venv/.test ## Build the wheel and the source archive into dist/
-	@$(BIN)/python -m build --installer uv --outdir dist .
+	@$(BIN)/hatchling build -d dist
 
 clean: ## Remove what the targets above made, .venv too
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

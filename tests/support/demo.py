@@ -23,7 +23,7 @@ def main() -> int:
     runbook("verify", bundle, cwd=EXAMPLE, show=True)
     engine = "docker" if docker_reachable() else "local"
     if engine == "local":
-        say("no Docker engine is reachable: replaying with the local engine, a fresh virtual environment, no sandbox")
+        say("no Docker engine is reachable: the local engine replays, in a fresh virtual environment, no sandbox")
     replay = ("replay", bundle, "--engine", engine, "-o", work / "replay")
     code = runbook(*replay, cwd=EXAMPLE, show=True, expect=None).returncode
     say(f"the bundle is in {work.relative_to(BUILD.parent)}: look at digits.runbook/data/report.html")
