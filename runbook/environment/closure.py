@@ -86,7 +86,7 @@ def build_closure(
     """Pack the closure, or find it packed: an OCI layout in `cache`.
 
     It is kept by the stat of everything in it, so that a second capture reads only its blobs. libraries: the
-    shared libraries from outside the environment that the job's packages load. timezone: the host's, `Europe/Berlin`.
+    shared libraries from outside the environment that the job's packages load. timezone: the host's.
     Raises NeedMissing where there is no interpreter to take or the host is not Linux with glibc or musl.
     """
     if interpreter.system != "linux":

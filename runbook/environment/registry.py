@@ -48,7 +48,7 @@ class Reference:
 
 
 def parse_reference(text: str) -> Reference | None:
-    """Read an image reference; None when it is none. A first part with a dot or a port is a host, as `localhost`."""
+    """Read an image reference; None when it is none. A first part with a dot or a port is a host."""
     match = _REFERENCE.fullmatch(text)
     if match is None:
         return None

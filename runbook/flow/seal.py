@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 import msgspec
@@ -117,7 +118,9 @@ def _documents(writer: BundleWriter, goods: Goods) -> None:
     writer.add_bytes(layout.REPORT, reporters["html"].render(report))
     writer.add_bytes(layout.RUNBOOK_MD, reporters["markdown"].render(report))
     writer.add_bytes(layout.DOCKERFILE, dockerfile(record).encode())
-    writer.add_bytes(layout.REPLAY_SH, replay_script(record).encode())
+    writer.add_bytes(
+        layout.REPLAY_SH, replay_script(record, (files("runbook.engine") / "enter.py").read_text()).encode()
+    )
     crate = members("export")["ro-crate"].export(Payload(record=record, files=writer.entries()))
     writer.add_bytes(layout.CRATE, crate)
 
