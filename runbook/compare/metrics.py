@@ -102,11 +102,11 @@ def _judge(points: Sequence[_Point], tolerance: Tolerance) -> tuple[Verdict, str
     parted = [p for p in points if not _same(p.original, p.replay)]
     if not parted:
         return "identical", _remark(points)
-    broken = next((p for p in parted if not (isfinite(p.original) and isfinite(p.replay))), None)
+    broken = next((p for p in parted if not (_finite(p.original) and _finite(p.replay))), None)
     if broken is not None:
         a, b = brief(to_number(broken.original)), brief(to_number(broken.replay))
         return "different", f"{a} became {b} {broken.place()}"
-    if any(not isfinite(p.original) for p in points):
+    if not all(_finite(p.original) for p in points):
         return "different", "it holds NaN or Infinity, so only identity would be agreement"
     outside = [p for p in parted if gap(p.original, p.replay) > allowance(p.original, tolerance)]
     worst = max(outside or parted, key=lambda p: gap(p.original, p.replay))
@@ -119,7 +119,7 @@ def _judge(points: Sequence[_Point], tolerance: Tolerance) -> tuple[Verdict, str
 
 def _remark(points: Sequence[_Point]) -> str:
     remarks = []
-    count = sum(isnan(p.original) for p in points)
+    count = sum(_nan(p.original) for p in points)
     if count:
         remarks.append("NaN on both sides" if len(points) == 1 else "NaN on both sides, in the same places")
     if any(p.original == 0 and copysign(1, p.original) != copysign(1, p.replay) for p in points):
@@ -171,14 +171,23 @@ def _real(number: Number) -> float:
 
 
 def _same(a: float, b: float) -> bool:
-    return a == b or (isnan(a) and isnan(b))
+    return a == b or (_nan(a) and _nan(b))
+
+
+def _nan(number: float) -> bool:
+    return isinstance(number, float) and isnan(number)
+
+
+def _finite(number: float) -> bool:
+    """Whether it is a number at all; math.isfinite refuses integers beyond doubles."""
+    return isinstance(number, int) or isfinite(number)
 
 
 def _difference(original: float, replay: float) -> Number:
     try:
         return to_number(replay - original)
     except OverflowError:
-        return to_number(copysign(float("inf"), Fraction(replay) - Fraction(original)))
+        return "Infinity" if replay > original else "-Infinity"
 
 
 def _size(amount: float | Fraction) -> str:
@@ -190,9 +199,9 @@ def _size(amount: float | Fraction) -> str:
 
 def _share(allowed: float | Fraction, original: float) -> str:
     """How wide the tolerance is beside the value, so that a huge one is seen."""
-    if not original or not isfinite(allowed):
-        return ""
     try:
+        if not original or not isfinite(allowed):
+            return ""
         return f", {float(Fraction(allowed) / abs(Fraction(original)) * 100):.3g} % of the original"
     except OverflowError:
         return ""

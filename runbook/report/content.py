@@ -95,6 +95,11 @@ def seed_sentence(record: Record) -> str:
     return ", ".join(f"{s.name} = {s.value}" for s in record.seeds)
 
 
+def bundle_id(report: Report) -> str:
+    """The bundle's id with its algorithm, `sha256:…`; empty when there is none."""
+    return f"sha256:{report.bundle_id.removeprefix('sha256:')}" if report.bundle_id else ""
+
+
 def command(record: Record) -> str:
     """The command, quoted for a shell."""
     return shlex.join(record.job.argv)

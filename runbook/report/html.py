@@ -32,6 +32,7 @@ class HtmlReporter:
             curves=pictures,
             curves_left_out=more,
             box={"width": curves.WIDTH, "height": curves.HEIGHT},
+            bundle_id=content.bundle_id(safe),
             command=content.command(safe.original),
             exact=figures.exact,
             signed=figures.signed,

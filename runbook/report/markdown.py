@@ -32,6 +32,7 @@ class MarkdownReporter:
             packages=content.packages(safe),
             claims=proof.claims(safe),
             checks=proof.checks(),
+            bundle_id=content.bundle_id(safe),
             command=content.command(safe.original),
             md=escape,
             code=code,

@@ -6,7 +6,7 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from runbook.model.verdict import Comparison, Difference, MetricComparison
-from runbook.report.content import Headline, Section, Tone, command, headline, sections
+from runbook.report.content import Headline, Section, Tone, bundle_id, command, headline, sections
 from runbook.report.figures import count, exact, signed
 from runbook.report.interface import Report
 from runbook.report.tame import tame
@@ -69,7 +69,7 @@ def show(report: Report, console: Console, *, everything: bool = False) -> None:
     for finding in findings:
         _line(console, finding.level, finding.text, "yellow" if finding.level == "warning" else "")
     if safe.bundle_id:
-        _line(console, "bundle", safe.bundle_id)
+        _line(console, "bundle", bundle_id(safe))
 
 
 def _headline(head: Headline, console: Console) -> None:

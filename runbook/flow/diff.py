@@ -1,0 +1,174 @@
+"""`diff`: open two sides, lay them side by side, say what differs. Nothing is executed.
+
+Steps: open both → compare records and manifests → report → for code, show the lines.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from runbook.bundle import layout
+from runbook.bundle.read import Bundle, open_bundle
+from runbook.catalog.objects import ObjectStore
+from runbook.catalog.store import RunFolder, find_store
+from runbook.compare.data import Manifests
+from runbook.compare.verdict import compare
+from runbook.errors import UsageError
+from runbook.launch.metrics import decode_series
+from runbook.model import manifest
+from runbook.model.manifest import Entry
+from runbook.model.metric import Series, Tolerance
+from runbook.model.record import Record
+from runbook.model.verdict import EXIT
+from runbook.report.interface import Report
+
+_MANIFEST_CAP = 256 << 20
+_TEXT_CAP = 64 << 10
+"""Bytes of a file whose lines are shown."""
+_FILES, _LINES = 20, 40
+"""Files whose lines are shown, and lines of each."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two: a bundle, or a run of the run store."""
+
+    record: Record
+    series: dict[str, Series]
+    manifests: Manifests
+    text: Callable[[Entry], bytes | None]
+    """The content of a small file of the code; None where it is not at hand."""
+    bundle_id: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Diffed:
+    """What the two sides have and have not in common."""
+
+    report: Report
+    exit_code: int
+    patches: tuple[str, ...] = ()
+    """Changed lines of small text files, as unified diffs."""
+
+
+def diff(
+    a: str, b: str, *, overrides: Sequence[Tolerance] = (), lines: bool = False, cwd: Path | None = None
+) -> Diffed:
+    """Compare two bundles or runs; `lines` also shows what changed inside small files of the code.
+
+    Raises UsageError for a side that is not there, BundleRejected for one that cannot be trusted.
+    """
+    with ExitStack() as stack:
+        one, other = (_open(what, cwd or Path.cwd(), stack) for what in (a, b))
+        comparison = compare(
+            one.record,
+            other.record,
+            one.series,
+            other.series,
+            overrides=overrides,
+            replaying=False,
+            manifests=(one.manifests, other.manifests),
+        )
+        report = Report(
+            original=one.record,
+            replay=other.record,
+            comparison=comparison,
+            bundle_id=one.bundle_id,
+            bundle_name=one.name,
+            series=one.series,
+            replay_series=other.series,
+            title=f"{a} and {b}",
+        )
+        return Diffed(report, EXIT[comparison.verdict], tuple(_patches(one, other)) if lines else ())
+
+
+def _open(what: str, cwd: Path, stack: ExitStack) -> Side:
+    path = cwd / what
+    if path.exists():
+        return _bundle(stack.enter_context(open_bundle(path)))
+    if "/" in what or what.endswith((layout.SUFFIX, ".zip")):
+        raise UsageError("no such bundle", what, hint="runbook diff A.runbook last", id="no-such-bundle")
+    return _run(find_store(cwd).load(what))
+
+
+def _bundle(bundle: Bundle) -> Side:
+    def text(entry: Entry) -> bytes | None:
+        name = layout.code_file(entry.path)
+        return bundle.read(name, _TEXT_CAP) if name in bundle.files and entry.size <= _TEXT_CAP else None
+
+    def entries(name: str) -> list[Entry] | None:
+        return manifest.parse(bundle.read(name, _MANIFEST_CAP)) if name in bundle.files else None
+
+    inputs = {one.name: entries(one.manifest) for one in bundle.record.inputs}
+    return Side(
+        record=bundle.record,
+        series=bundle.series,
+        manifests=Manifests(entries(layout.CODE_MANIFEST), {k: v for k, v in inputs.items() if v is not None}),
+        text=text,
+        bundle_id=bundle.id,
+        name=bundle.name,
+    )
+
+
+def _run(run: RunFolder) -> Side:
+    record = run.read()
+    objects = ObjectStore(run.path.parent.parent / "objects")
+
+    def text(entry: Entry) -> bytes | None:
+        kept = objects.at(entry.sha256)
+        return kept.read_bytes() if entry.size <= _TEXT_CAP and kept.is_file() else None
+
+    def entries(name: str) -> list[Entry] | None:
+        found = _kept(run, name)
+        return None if found is None else manifest.parse(found)
+
+    curves = _kept(run, "series.json")
+    inputs = {one.name: entries(f"input-{one.name}.manifest") for one in record.inputs}
+    try:
+        series = decode_series(curves) if curves is not None else {}
+    except msgspec.ValidationError as error:
+        raise UsageError("the run's curves cannot be read", error, hint="run it again", id="bad-run") from None
+    return Side(
+        record=record,
+        series=series,
+        manifests=Manifests(entries("code.manifest"), {k: v for k, v in inputs.items() if v is not None}),
+        text=text,
+        name=run.id,
+    )
+
+
+def _kept(run: RunFolder, name: str) -> bytes | None:
+    path = run.path / name
+    return path.read_bytes() if path.is_file() else None
+
+
+def _patches(one: Side, other: Side) -> Iterator[str]:
+    """Unified diffs of the first small text files that differ."""
+    a = {e.path: e for e in one.manifests.code or ()}
+    b = {e.path: e for e in other.manifests.code or ()}
+    changed = sorted(p for p in {*a, *b} if p not in a or p not in b or a[p].sha256 != b[p].sha256)
+    for path in changed[:_FILES]:
+        left, right = _lines(one, a.get(path)), _lines(other, b.get(path))
+        if left is not None and right is not None:
+            found = list(difflib.unified_diff(left, right, f"a/{path}", f"b/{path}", lineterm="", n=2))
+            more = [f"… {len(found) - _LINES} more lines"] if len(found) > _LINES else []
+            yield "\n".join(found[:_LINES] + more)
+    if len(changed) > _FILES:
+        yield f"… and {len(changed) - _FILES} more files"
+
+
+def _lines(side: Side, entry: Entry | None) -> list[str] | None:
+    """The lines of a text file; none where the side has no such file, None where it cannot be shown."""
+    if entry is None:
+        return []
+    content = side.text(entry)
+    if content is None or b"\0" in content:
+        return None
+    return content.decode(errors="replace").splitlines()
