@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -51,7 +52,7 @@ def command(bundle: Path, form: str | None, target: Path | None) -> None:
         )
         document = reporters[form].render(report)
     if target == Path("-"):
-        click.get_binary_stream("stdout").write(document)
+        sys.stdout.buffer.write(document)
         return
     place = target or Path(opened.name + reporters[form].suffix)
     write_atomic(place, document)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import StringIO
 from typing import TYPE_CHECKING
 
+from runbook.model.record import Finding
 from runbook.model.verdict import Comparison, Difference, MetricComparison
 from runbook.report.content import Headline, Section, Tone, bundle_id, command, headline, sections
 from runbook.report.figures import count, exact, signed
@@ -38,12 +39,17 @@ class TerminalReporter:
 
     def render(self, report: Report) -> bytes:
         """The text, UTF-8."""
-        from rich.console import Console
+        return plain(report).encode()
 
-        console = Console(file=StringIO(), width=100, color_system=None, highlight=False, legacy_windows=False)
-        with console.capture() as capture:
-            show(report, console)
-        return "\n".join(line.rstrip() for line in capture.get().split("\n")).encode()
+
+def plain(report: Report, *, everything: bool = False) -> str:
+    """What `show` prints, as text of 100 columns without colour."""
+    from rich.console import Console
+
+    console = Console(file=StringIO(), width=100, color_system=None, highlight=False, legacy_windows=False)
+    with console.capture() as capture:
+        show(report, console, everything=everything)
+    return "\n".join(line.rstrip() for line in capture.get().split("\n"))
 
 
 def show(report: Report, console: Console, *, everything: bool = False) -> None:
@@ -65,11 +71,18 @@ def show(report: Report, console: Console, *, everything: bool = False) -> None:
         _line(console, "isolation", safe.isolation)
     for note in safe.notes:
         _line(console, "note", note)
-    findings = dict.fromkeys([*safe.original.findings, *(safe.replay.findings if safe.replay else ())])
-    for finding in findings:
+    for finding in _findings(safe):
         _line(console, finding.level, finding.text, "yellow" if finding.level == "warning" else "")
-    if safe.bundle_id:
+    if safe.bundle_id and (safe.engine or safe.comparison is None):
         _line(console, "bundle", bundle_id(safe))
+
+
+def _findings(report: Report) -> list[Finding]:
+    """All findings of a record or a replay; of two runs that are only compared, what one side has alone."""
+    a, b = report.original.findings, report.replay.findings if report.replay else ()
+    if report.comparison is None or report.engine:
+        return list(dict.fromkeys([*a, *b]))
+    return [f for f in (*a, *b) if (f in a) != (f in b)]
 
 
 def _headline(head: Headline, console: Console) -> None:
