@@ -21,6 +21,8 @@ def command(bundle: Path, quick: bool, as_json: bool) -> None:
       runbook verify --quick train.runbook.zip     structure and sizes, for a bundle of many gigabytes
       runbook verify --json train.runbook | jq -r .id
 
+    With --json a refused bundle is an answer too: its `defect` is a stable id.
+
     Exit codes: 0 intact, 2 no such bundle, 5 corrupt, tampered with or hostile.
     """
     from dataclasses import asdict
@@ -29,11 +31,18 @@ def command(bundle: Path, quick: bool, as_json: bool) -> None:
 
     from runbook.bundle.verify import SAYS_NOT, verify
     from runbook.cli.console import TerminalProgress, out
+    from runbook.errors import BundleRejected
     from runbook.model.text import printable
 
-    found = verify(bundle, quick, TerminalProgress())
+    try:
+        found = verify(bundle, quick, TerminalProgress())
+    except BundleRejected as error:
+        if as_json:
+            refused = {"intact": False, "defect": error.id, "what": error.what, "value": printable(error.value)}
+            click.echo(msgspec.json.format(msgspec.json.encode(refused), indent=2))
+        raise
     if as_json:
-        answer = {**asdict(found), "says_not": SAYS_NOT}
+        answer = {"intact": True, **asdict(found), "says_not": SAYS_NOT}
         click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2))
         return
     lines = [

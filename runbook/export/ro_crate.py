@@ -5,8 +5,10 @@ The crate's root is the bundle's `data/`. Sources: the RO-Crate 1.1 and Process 
 
 from __future__ import annotations
 
+import mimetypes
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -50,6 +52,8 @@ _FOLDERS: Final = {
 }
 _STATUS: Final = {"completed": "http://schema.org/CompletedActionStatus"}
 _FAILED: Final = "http://schema.org/FailedActionStatus"
+_ENCODINGS: Final = {".log": "text/plain", ".jsonl": "application/jsonl", ".yaml": "application/yaml"}
+_BYTES: Final = "application/octet-stream"
 _UNKNOWN_AGENT: Final = "#agent"
 _NO_LICENSE: Final = "#license"
 _REFERENCE: Final = re.compile(
@@ -117,8 +121,8 @@ def _root(record: Record, parts: Iterable[Entity]) -> Entity:
         "description": f"One run of {record.name}, frozen so that it can be replayed and compared.",
         "datePublished": ended.value or record.outcome.started.value or "1980-01-01",
         "license": {"@id": _NO_LICENSE},
-        "hasPart": [{"@id": part["@id"]} for part in parts if not part["@id"].startswith("#")],
-        "mentions": [{"@id": "#run"}],
+        "hasPart": _references(part["@id"] for part in parts if not part["@id"].startswith("#")),
+        "mentions": {"@id": "#run"},
     }
 
 
@@ -149,11 +153,11 @@ def _action(
         "result": _references([*(i for i in identifiers if i in made), *(m["@id"] for m in metrics)]),
         "environment": _references(v["@id"] for v in variables),
         "containerImage": _references(i["@id"] for i in image),
-        "startTime": outcome.started.value,
-        "endTime": outcome.ended.value,
+        "startTime": _time(outcome.started.value),
+        "endTime": _time(outcome.ended.value),
     }
     if outcome.status != "unobserved":
-        action["actionStatus"] = {"@id": _STATUS.get(outcome.status, _FAILED)}
+        action["actionStatus"] = _STATUS.get(outcome.status, _FAILED)
     if outcome.status not in ("completed", "unobserved"):
         action["error"] = outcome.reason or outcome.signal or f"exit code {outcome.exit_code.text()}"
     return {key: value for key, value in action.items() if value not in (None, [])}
@@ -198,7 +202,7 @@ def _inputs(record: Record, held: dict[str, Entry]) -> Iterator[Entity]:
             "contentSize": str(one.bytes),
         }
         if one.kind == "file":
-            entity["sha256"] = one.digest
+            entity |= {"sha256": one.digest, "encodingFormat": _encoding(one.path)}
         if one.stored == "reference" and entity["@id"].startswith("#"):
             entity["@type"] = "CreativeWork"
         if one.source.value:
@@ -258,6 +262,7 @@ def _file(entry: Entry, **properties: Any) -> Entity:
     return {
         "@id": _quoted(entry.path),
         "@type": "File",
+        "encodingFormat": _encoding(entry.path),
         **properties,
         "contentSize": str(entry.size),
         "sha256": entry.sha256,
@@ -268,8 +273,20 @@ def _property(identifier: str, name: str, value: Any) -> Entity:
     return {"@id": identifier, "@type": "PropertyValue", "name": name, "value": value}
 
 
-def _references(identifiers: Iterable[str]) -> list[Entity]:
-    return [{"@id": identifier} for identifier in identifiers]
+def _references(identifiers: Iterable[str]) -> list[Entity] | Entity:
+    """References as compacted JSON-LD has them: a single one stands by itself."""
+    found = [{"@id": identifier} for identifier in identifiers]
+    return found[0] if len(found) == 1 else found
+
+
+def _time(text: str | None) -> str | None:
+    # ISO 8601 in the only spelling that the profile's shapes take.
+    return text and re.sub("Z$", "+00:00", text)
+
+
+def _encoding(path: str) -> str:
+    # A table of its own: the module's functions read the machine's, which differ.
+    return mimetypes.MimeTypes().guess_type(path)[0] or _ENCODINGS.get(PurePosixPath(path).suffix, _BYTES)
 
 
 def _command(record: Record) -> str:
