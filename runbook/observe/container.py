@@ -59,7 +59,7 @@ def _image(env: Mapping[str, str], root: Path, identity: str, named: str) -> Fac
     why = "no engine socket tells it and RUNBOOK_IMAGE is not set"
     if identity:
         for socket in _SOCKETS:
-            if (root / socket).exists():
+            if (root / socket).is_socket():
                 told = _ask_engine(root / socket, identity)
                 if told:
                     return observed(told)

@@ -93,7 +93,18 @@ class Checkout:
             return b""
         prefixes = (f"--src-prefix=a/{at}", f"--dst-prefix=b/{at}")
         plain = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--ignore-submodules=dirty")
-        return _run(self.folder, "diff", "HEAD", "--binary", "--relative", *plain, *prefixes, "--", *paths)
+        return _run(
+            self.folder,
+            "--literal-pathspecs",
+            "diff",
+            "HEAD",
+            "--binary",
+            "--relative",
+            *plain,
+            *prefixes,
+            "--",
+            *paths,
+        )
 
     def _index(self) -> tuple[Tracked, ...]:
         found = {}
@@ -123,8 +134,7 @@ def open_checkout(folder: Path) -> Checkout:
     if inside != "true":
         raise GitRefused("not a git checkout")
     prefix = prefix.removesuffix("\n")
-    # Asked from above: git does not answer for the folder it stands in.
-    if prefix and _process(folder.parent, ("check-ignore", "--quiet", "--", folder.name)).returncode == 0:
+    if prefix and _process(folder, ("check-ignore", "--quiet", "--", ".")).returncode == 0:
         raise GitRefused("the git checkout around this folder ignores it")
     return Checkout(folder, prefix)
 
@@ -135,7 +145,6 @@ def _process(folder: Path, arguments: Sequence[str]) -> subprocess.CompletedProc
         "core.fsmonitor=false",
         "-c",
         "core.quotepath=off",
-        "--literal-pathspecs",
         "--no-optional-locks",
     )
     try:
