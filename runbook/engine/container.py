@@ -230,5 +230,5 @@ class _Pump:
         except OSError as error:
             self.failure = error
         finally:
-            # docker-py hangs the response on the socket; closing that closes both, without returning it to its pool.
+            # docker-py hangs the response on the socket; closing that closes both.
             getattr(self._socket, "_response", self._socket).close()

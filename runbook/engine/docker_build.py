@@ -210,19 +210,23 @@ def _commit(
         # Containers that somebody makes from this image must not look as if they were ours to remove.
         owner.LABEL: "",
     }
-    changes = ["ENTRYPOINT []", 'CMD ["python"]', "HEALTHCHECK NONE", "WORKDIR /", "USER 65534:65534"]
-    changes += [f"LABEL {key}={json.dumps(value)}" for key, value in labels.items()]
-    environment = {**base.variables, "PATH": f"{TARGET}/bin:{path}", "VIRTUAL_ENV": TARGET}
+    config = {
+        "Env": [f"{key}={value}" for key, value in {**base.variables, **_activated(path)}.items()],
+        # Empty and not absent: what is absent would be the installer's.
+        "Entrypoint": [],
+        "Cmd": ["python"],
+        "Healthcheck": {"Test": ["NONE"]},
+        "User": "65534:65534",
+        "WorkingDir": "/",
+        "Labels": labels,
+    }
     repository, _, tag = name.partition(":")
     with owner.uninterrupted():
-        api.commit(
-            container_name,
-            repository=repository,
-            tag=tag,
-            pause=False,
-            changes=changes,
-            conf={"Env": [f"{key}={value}" for key, value in environment.items()]},
-        )
+        api.commit(container_name, repository=repository, tag=tag, pause=False, conf=config)
+
+
+def _activated(path: str) -> dict[str, str]:
+    return {"PATH": f"{TARGET}/bin:{path}", "VIRTUAL_ENV": TARGET}
 
 
 class Tail:

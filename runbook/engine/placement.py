@@ -16,7 +16,7 @@ from runbook.model.code import Shape
 WORKSPACE = "/workspace"
 """Where the project goes when its own place is taken by the image."""
 FOLDER = "/run/runbook"
-_FARM = f"{FOLDER}/inputs"
+_FARM = "/run/runbook-inputs"
 _SYSTEM = (
     "/bin",
     "/boot",
@@ -33,7 +33,7 @@ _SYSTEM = (
     "/usr/libexec",
     "/usr/sbin",
 )
-_KERNEL = ("/proc", "/sys", "/dev", "/run/runbook", "/opt/runbook")
+_KERNEL = ("/proc", "/sys", "/dev", "/run/runbook", "/run/runbook-inputs", "/opt/runbook")
 _OCCUPIED = ("/usr/local", "/usr/share", "/var/lib", "/tmp", "/run", "/workspace")  # noqa: S108
 
 

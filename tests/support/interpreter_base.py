@@ -27,7 +27,7 @@ def make_layout(folder: Path, *, variables=(), volumes=(), user="", onbuild=(), 
         "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()],
         "os": "linux",
         "config": {
-            "Env": ["PATH=/usr/bin:/bin", *variables],
+            "Env": [f"PATH={Path(python_path()).parent}:/usr/bin:/bin", *variables],
             "Volumes": {v: {} for v in volumes},
             "User": user,
             "OnBuild": list(onbuild),
