@@ -66,7 +66,7 @@ def _cause(
     if not causes:
         causes.append("nothing that is known to change results differs between the two runs")
     partings = [m.first_parting for m in metrics if m.first_parting is not None]
-    where = f", from step {min(partings)} on" if partings else ""
+    where = f"; the curves part at step {min(partings)}" if partings else ""
     return where + "".join(f"; {c}" for c in causes)
 
 
