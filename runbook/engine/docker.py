@@ -24,9 +24,11 @@ class DockerEngine:
         return found.reason if isinstance(found, daemon.Absent) else ""
 
     def hint(self) -> str:
-        """The command that makes an engine answer."""
+        """The command that makes an engine answer, or a weaker one stronger."""
         found = daemon.find()
-        return found.hint if isinstance(found, daemon.Absent) else ""
+        if isinstance(found, daemon.Absent):
+            return found.hint
+        return "" if found.rootless or found.userns else "dockerd-rootless-setuptool.sh install"
 
     def describe(self) -> str:
         """Version, storage driver and cgroup version."""

@@ -113,7 +113,7 @@ class Engine(Protocol):
         """Empty when it can be used here, else the reason."""
 
     def hint(self) -> str:
-        """The command that makes it available."""
+        """The command that makes it available, or stronger where `warnings` has something to say; else empty."""
 
     def describe(self) -> str:
         """Name and version for a report, `Docker Engine 20.10.24 (overlay2, cgroup v1)`."""

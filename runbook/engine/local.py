@@ -6,7 +6,6 @@ import os
 import posixpath
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -40,12 +39,18 @@ class LocalEngine:
     )
 
     def available(self) -> str:
-        """Empty: uv comes with runbook."""
-        return "" if sys.platform != "win32" else "it runs on POSIX systems only"
+        """Empty when uv, which comes with runbook, is there."""
+        import uv
+
+        try:
+            uv.find_uv_bin()
+        except FileNotFoundError:
+            return "the executable of uv is not there"
+        return ""
 
     def hint(self) -> str:
-        """Nothing can be done where it is not available."""
-        return "use Docker"
+        """What brings uv back."""
+        return "pip install --force-reinstall uv" if self.available() else ""
 
     def describe(self) -> str:
         """Name, and the uv that installs."""

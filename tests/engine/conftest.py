@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from interpreter_base import make_layout, python_path
+from interpreter_base import base_tag, make_layout, python_path
 
 from runbook.engine.interface import Built, Engine, Limits, Plan, Sandbox
 from runbook.model.code import Shape
@@ -132,11 +132,13 @@ def builds(plan: Plan) -> Iterator[Builds]:
     """See Builds."""
     found = Builds(plan)
     yield found
-    remove_image(plan.environment_id)
+    remove_image(f"runbook/env:{plan.environment_id[7:31]}")
+    assert plan.layout is not None
+    remove_image(base_tag(plan.layout))
 
 
-def remove_image(environment_id: str) -> None:
-    """Remove the image of an environment, if an engine has one."""
+def remove_image(name: str) -> None:
+    """Remove an image, if there is an engine that has it."""
     from docker.errors import ImageNotFound
 
     from runbook.engine.daemon import Absent, find
@@ -144,7 +146,7 @@ def remove_image(environment_id: str) -> None:
     engine = find()
     if not isinstance(engine, Absent):
         with contextlib.suppress(ImageNotFound):
-            engine.api.remove_image(f"runbook/env:{environment_id.removeprefix('sha256:')[:24]}", force=True)
+            engine.api.remove_image(name, force=True)
 
 
 @dataclass

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from interpreter_base import make_layout
+from interpreter_base import base_tag, make_layout
 
 from runbook.engine import owner
 from runbook.engine.interface import Plan
@@ -21,10 +21,9 @@ pytestmark = pytest.mark.docker
 
 
 @pytest.fixture
-def other(plan: Plan, docker_client: Any) -> Iterator[Callable[..., Plan]]:
+def other(plan: Plan) -> Iterator[Callable[..., Plan]]:
     """The plan with another base; its images are removed."""
     made: list[Plan] = []
-    before = {image["Id"] for image in docker_client.images()}
 
     def change(**changes: Any) -> Plan:
         base = plan.base
@@ -34,11 +33,9 @@ def other(plan: Plan, docker_client: Any) -> Iterator[Callable[..., Plan]]:
 
     yield change
     for one in made:
-        remove_image(one.environment_id)
-    for image in docker_client.images():
-        tags = image["RepoTags"] or []
-        if image["Id"] not in before and any(t.startswith("runbook/base:") for t in tags):
-            docker_client.remove_image(image["Id"], force=True)
+        remove_image(f"runbook/env:{one.environment_id[7:31]}")
+        if one.layout is not None and one.layout != plan.layout:
+            remove_image(base_tag(one.layout))
 
 
 def build(plan: Plan) -> Any:

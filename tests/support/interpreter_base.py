@@ -34,7 +34,8 @@ def make_layout(folder: Path, *, variables=(), volumes=(), user="", onbuild=(), 
             "Entrypoint": ["/bin/false"],
         },
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{diff}"]},
-        "history": [{"created_by": "test"}],
+        # Its own image id each time, so that removing it never takes another test run's base away.
+        "history": [{"created_by": os.urandom(8).hex()}],
     }
     config_digest = _blob(blobs, config)
     manifest = {
@@ -110,3 +111,9 @@ def _add(archive: tarfile.TarFile, path: Path, kind: bytes, mode: int) -> None:
     content = path.read_bytes()
     member.size = len(content)
     archive.addfile(member, io.BytesIO(content))
+
+
+def base_tag(layout: Path) -> str:
+    """The name under which the engine keeps this base."""
+    entry = json.loads((layout / "manifest.json").read_text())[0]
+    return f"runbook/base:{Path(entry['Config']).name[:24]}"
