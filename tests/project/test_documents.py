@@ -70,9 +70,8 @@ def test_make_without_a_target_lists_them():
 def test_links_between_documents_lead_somewhere():
     broken = []
     for document in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")]:
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
-            if not (document.parent / target).exists():
-                broken.append(f"{document.name}: {target}")
+        targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text())
+        broken += [f"{document.name}: {target}" for target in targets if not (document.parent / target).exists()]
     assert broken == []
 
 

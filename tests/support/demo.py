@@ -21,10 +21,9 @@ def main() -> int:
     runbook("run", *declared, "--", python, "train.py", "--seed", "7", cwd=EXAMPLE, show=True)
     runbook("capture", "-o", bundle, cwd=EXAMPLE, show=True)
     runbook("verify", bundle, cwd=EXAMPLE, show=True)
-    engine = "docker" if docker_reachable() else "local"
-    if engine == "local":
+    if not docker_reachable():
         say("no Docker engine is reachable: the local engine replays, in a fresh virtual environment, no sandbox")
-    replay = ("replay", bundle, "--engine", engine, "-o", work / "replay")
+    replay = ("replay", bundle, "-o", work / "replay")
     code = runbook(*replay, cwd=EXAMPLE, show=True, expect=None).returncode
     say(f"the bundle is in {work.relative_to(BUILD.parent)}: look at digits.runbook/data/report.html")
     return code
