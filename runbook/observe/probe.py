@@ -122,7 +122,7 @@ def interpreter() -> dict[str, Any]:
 def locale_facts() -> dict[str, str]:
     """The locale as the job would get it, encodings, and the time zone's names."""
     try:
-        # Categories that differ are listed by glibc one by one; the first four decide how text and numbers are read.
+        # glibc lists categories that differ one by one; the first four decide how text and numbers are read.
         name = ";".join(locale.setlocale(locale.LC_ALL, "").split(";")[:4])
     except locale.Error as error:
         name = f"unsupported: {error}"
