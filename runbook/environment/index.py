@@ -7,14 +7,21 @@ needed, because pip takes most of a second to import.
 
 from __future__ import annotations
 
+import hashlib
+import os
+import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
+
+import msgspec
 
 from runbook.progress import SILENT, Progress
 
@@ -22,6 +29,16 @@ if TYPE_CHECKING:
     from runbook.environment.repository import Repository
 
 _THREADS = 16
+_FRESH_S = 600.0
+"""As long as indexes themselves tell their clients to take an answer for good."""
+
+_CONFIGURATIONS = (
+    "/etc/pip.conf",
+    "/etc/xdg/pip/pip.conf",
+    "~/.config/pip/pip.conf",
+    "~/.pip/pip.conf",
+    "~/.netrc",
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +79,8 @@ class Release:
     """The first index that failed and how; empty when all answered."""
     offline: bool = False
     """No connection at all, as opposed to an index that answered with an error."""
+    hashes: tuple[str, ...] = ()
+    """sha256 of every remote file, sorted, as pip-tools gives them; empty where the index tells not all."""
 
     @property
     def remote(self) -> tuple[IndexFile, ...]:
@@ -99,25 +118,59 @@ class Index:
     ) -> Mapping[tuple[str, str], Release]:
         """The releases of these `(normalised name, version)` pins. Never raises for an index that fails."""
         wanted = list(dict.fromkeys(pins))
-        if not wanted:
-            return {}
+        found = {pin: release for pin in wanted if (release := self._remembered(pin)) is not None}
+        unknown = [pin for pin in wanted if pin not in found]
+        if not unknown:
+            return found
         repository = self._repository
         with (
-            progress.bar("asking the package index", len(wanted), "packages") as advance,
-            ThreadPoolExecutor(min(_THREADS, len(wanted)), "index") as pool,
+            progress.bar("asking the package index", len(unknown), "packages") as advance,
+            ThreadPoolExecutor(min(_THREADS, len(unknown)), "index") as pool,
         ):
-            found = {}
-            for pin, release in zip(wanted, pool.map(lambda pin: repository.release(*pin), wanted), strict=True):
+            for pin, release in zip(unknown, pool.map(lambda pin: repository.release(*pin), unknown), strict=True):
                 found[pin] = release
+                self._remember(pin, release)
                 advance(1)
         return found
+
+    @cached_property
+    def _configuration(self) -> str:
+        told = sorted(item for item in os.environ.items() if item[0].startswith("PIP_"))
+        names = [os.environ.get("PIP_CONFIG_FILE", ""), *_CONFIGURATIONS, f"{sys.prefix}/pip.conf"]
+        paths = [Path(name).expanduser() for name in names if name]
+        files = [path.read_bytes() for path in paths if path.is_file()]
+        return hashlib.sha256(repr((told, files, self._pip_args)).encode()).hexdigest()[:32]
+
+    def _place(self, pin: tuple[str, str]) -> Path:
+        """Where the answer for a pin is kept: another configuration of pip is another answer."""
+        return self._cache / "releases" / self._configuration / f"{pin[0]}-{quote(pin[1], safe='')}.json"
+
+    def _remembered(self, pin: tuple[str, str]) -> Release | None:
+        """A recent answer, so that capturing again asks nobody and does not even load pip."""
+        place = self._place(pin)
+        try:
+            if not 0 <= time.time() - place.stat().st_mtime < _FRESH_S:
+                return None
+            return msgspec.json.decode(place.read_bytes(), type=Release)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def _remember(self, pin: tuple[str, str], release: Release) -> None:
+        """Keep an answer that is whole: no failure, and no file of this machine that may change."""
+        if release.problem or not release.hashes or len(release.remote) != len(release.files):
+            return
+        place = self._place(pin)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        fresh = place.with_name(f".{place.name}.{os.getpid()}")
+        fresh.write_bytes(msgspec.json.encode(release))
+        fresh.replace(place)
 
     def hashes(self, release: Release) -> tuple[str, ...]:
         """sha256 of every remote file of a release, through pip-tools; sorted.
 
         What an index lists without a hash is downloaded for it, as pip-tools does. Raises OSError when that fails.
         """
-        return self._repository.release_hashes(release)
+        return release.hashes or self._repository.release_hashes(release)
 
     @contextmanager
     def open(self, file: IndexFile, offset: int = 0) -> Iterator[tuple[int, Iterator[bytes]]]:

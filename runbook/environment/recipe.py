@@ -184,7 +184,7 @@ class _Placed:
 
 
 def _stage(record: Record, one: Input, placed: _Placed) -> str:
-    """The arguments of the script's `stage`; the last is where the input is mounted below the project, or empty."""
+    """The arguments of the script's `stage`; the last is where it is mounted below the project, or empty."""
     path = one.path if one.path.startswith("/") else f"{_normal(record.job.root)}/{one.path}"
     target = placed.target(one)
     below = target.removeprefix(f"{placed.root}/") if _within(target, placed.root) else ""

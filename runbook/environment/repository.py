@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -101,7 +102,9 @@ class Repository(PyPIRepository):  # type: ignore[misc]
                     if known is None or (known.local and not file.local):
                         files[file.filename] = file
         problem, offline = problems[0] if problems else ("", False)
-        return Release(name, version, tuple(files[n] for n in sorted(files)), problem, offline)
+        found = Release(name, version, tuple(files[n] for n in sorted(files)), problem, offline)
+        told = found.remote and all(file.sha256 for file in found.remote)
+        return replace(found, hashes=self.release_hashes(found)) if told else found
 
     def release_hashes(self, release: Release) -> tuple[str, ...]:
         """pip-tools' own hashes of a pin; it downloads what the index listed without one."""
