@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from runbook.engine import daemon, owner
 from runbook.engine.interface import Built, Plan, Sandbox
 from runbook.errors import NeedMissing
@@ -53,11 +55,11 @@ class DockerEngine:
 
         return build(self._daemon().api, plan, progress)
 
-    def probe(self, built: Built, script: bytes) -> bytes:
+    def probe(self, built: Built, script: bytes, variables: Mapping[str, str]) -> bytes:
         """Run the probe in the environment; its stdout."""
         from runbook.engine.docker_run import probe
 
-        return probe(self._daemon(), built, script)
+        return probe(self._daemon(), built, script, variables)
 
     def run(self, built: Built, sandbox: Sandbox, progress: Progress) -> Execution:
         """Run the job in a container."""

@@ -92,7 +92,7 @@ def run(daemon: Daemon, built: Built, sandbox: Sandbox, progress: Progress) -> E
     )
 
 
-def probe(daemon: Daemon, built: Built, script: bytes) -> bytes:
+def probe(daemon: Daemon, built: Built, script: bytes, given: Mapping[str, str]) -> bytes:
     """Run a standard-library script in the environment, sandboxed, with no working folder; its stdout."""
     from docker.types import Mount
 
@@ -108,8 +108,8 @@ def probe(daemon: Daemon, built: Built, script: bytes) -> bytes:
             "tmpfs": _scratch_mounts(image, Limits(), user),
         }
         # As a file and not by -c: the text may be longer than one argument can be.
-        command = [built.python, "-I", "-B", f"{placement.FOLDER}/probe.py"]
-        variables = {"HOME": "/tmp"}  # noqa: S108 - the container's own, in memory
+        command = [built.python, "-B", f"{placement.FOLDER}/probe.py"]
+        variables = {**given, "HOME": "/tmp"}  # noqa: S108 - the container's own, in memory
         with container.created(
             daemon.api, built.handle, host, entrypoint=command, user=user, environment=variables, working_dir="/"
         ) as name:

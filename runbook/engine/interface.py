@@ -124,7 +124,7 @@ class Engine(Protocol):
     def build(self, plan: Plan, progress: Progress) -> Built:
         """Make the environment, or find it made. Raises EnvironmentNotRebuilt, NeedMissing."""
 
-    def probe(self, built: Built, script: bytes) -> bytes:
+    def probe(self, built: Built, script: bytes, variables: Mapping[str, str]) -> bytes:
         """Run the standard-library-only probe script inside the environment, sandboxed; its stdout."""
 
     def run(self, built: Built, sandbox: Sandbox, progress: Progress) -> Execution:

@@ -7,7 +7,7 @@ import posixpath
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -85,15 +85,15 @@ class LocalEngine:
             substitutions=(stand_in, *substitutions(plan, here)),
         )
 
-    def probe(self, built: Built, script: bytes) -> bytes:
+    def probe(self, built: Built, script: bytes, variables: Mapping[str, str]) -> bytes:
         """Run the probe with the environment's interpreter; its stdout."""
         with owner.scratch() as home:
             done = subprocess.run(
-                [built.python, "-I", "-B", "-"],
+                [built.python, "-B", "-"],
                 input=script,
                 capture_output=True,
                 cwd=home,
-                env=_clean(built, home),
+                env={**variables, **_clean(built, home)},
                 check=False,
             )
         if done.returncode:

@@ -228,11 +228,10 @@ def _observe(
     bundle: Bundle, engine: Engine, built: Built, stage: Stage, execution: Execution, folder: RunFolder
 ) -> tuple[Record, Readings]:
     """The replay's own record, made by the same code as the original's."""
-    original = bundle.record
-    probe = parse_probe(engine.probe(built, probe_script()), "the replay's environment")
-    job = original.job
+    original, job = bundle.record, bundle.record.job
     root = Path(job.root)
     variables = {v.name: v.value for v in job.variables if not v.redacted}
+    probe = parse_probe(engine.probe(built, probe_script(), variables), "the replay's environment")
     readings = read_metrics(original.sources, stage.work, execution.stdout)
     files = Declaration(
         metrics=tuple(o.path for o in original.outputs if o.role == "metrics"),

@@ -42,15 +42,17 @@ def test_a_second_build_builds_nothing(runner: Runner, plan: Plan) -> None:
 @every_engine
 def test_the_probe_runs_in_the_environment_and_its_output_is_bytes(runner: Runner) -> None:
     said = runner.engine.probe(
-        runner.built, b"import sys, greeting\nsys.stdout.buffer.write(b'\\xff\\0' + greeting.TEXT.encode())"
+        runner.built,
+        b"import os, sys, greeting\nsys.stdout.buffer.write(b'\\xff\\0' + (greeting.TEXT + os.environ['LANG']).encode())",
+        {"LANG": "C.UTF-8"},
     )
-    assert said == b"\xff\0hello"
+    assert said == b"\xff\0helloC.UTF-8"
 
 
 @every_engine
 def test_a_probe_that_fails_names_its_last_words(runner: Runner) -> None:
     with pytest.raises(EnvironmentNotRebuilt, match="no such luck"):
-        runner.engine.probe(runner.built, b"raise SystemExit('no such luck')")
+        runner.engine.probe(runner.built, b"raise SystemExit('no such luck')", {})
 
 
 @every_engine

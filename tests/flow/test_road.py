@@ -68,7 +68,7 @@ def test_a_replay_in_docker_is_identical_and_the_second_builds_nothing(project: 
     assert {m["name"] for m in first.json["comparison"]["metrics"]} == {"accuracy", "loss", "rmse"}
     second = project.runbook("replay", bundle, "--engine", "docker", "--json")
     assert second.code == 0
-    assert second.json["cached"] is True
+    assert second.json["environment_cached"] is True
 
 
 def test_a_replay_on_this_machine_is_labelled_as_weaker(project: Project) -> None:
