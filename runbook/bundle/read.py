@@ -17,6 +17,7 @@ from runbook.digest.copy import copy_hashed
 from runbook.errors import BundleRejected, UsageError
 from runbook.model.manifest import Entry
 from runbook.model.metric import Series
+from runbook.model.path import defect
 from runbook.model.record import Record
 from runbook.progress import SILENT, Progress
 
@@ -53,13 +54,13 @@ class Bundle:
         texts = {name: self._tag(name) for name in layout.TAGS}
         if texts[layout.BAGIT] != layout.BAGIT_TEXT:
             raise BundleRejected("not a BagIt 1.0 bag in UTF-8", layout.BAGIT, id="not-a-bundle")
-        tags = _parse(layout.TAG_MANIFEST, texts[layout.TAG_MANIFEST])
+        tags = self._parse(layout.TAG_MANIFEST, texts[layout.TAG_MANIFEST])
         for name in (layout.BAGIT, layout.BAG_INFO, layout.MANIFEST):
             if tags.pop(name, None) != layout.sha256(texts[name]):
                 raise BundleRejected("not what the tag manifest says", name, id="digest-mismatch")
         if tags:
             raise BundleRejected("the tag manifest lists what no bundle has", min(tags), id="missing-file")
-        self._digests = _parse(layout.MANIFEST, texts[layout.MANIFEST])
+        self._digests = self._parse(layout.MANIFEST, texts[layout.MANIFEST])
         self.id = layout.bundle_id(texts[layout.MANIFEST])
         """sha256, hex, of manifest-sha256.txt."""
         self._compare_listing()
@@ -205,6 +206,18 @@ class Bundle:
             raise BundleRejected("a file changed its size while it was read", name, id="size-mismatch")
         return data
 
+    def _parse(self, name: str, text: bytes) -> dict[str, str]:
+        try:
+            digests = layout.parse_manifest(text)
+        except ValueError as error:
+            raise BundleRejected(str(error), name, id="bad-manifest") from None
+        for listed in digests.keys() - self._source.files.keys():
+            if wrong := defect(listed):
+                raise BundleRejected(f"the manifest lists a file name that {wrong.text}", listed, id=wrong.id)
+        if layout.render_manifest(digests) != text:
+            raise BundleRejected("the manifest is not sorted", name, id="bad-manifest")
+        return digests
+
     def _compare_listing(self) -> None:
         for name in self._digests:
             if not name.startswith(layout.DATA):
@@ -225,16 +238,6 @@ class Bundle:
             raise BundleRejected(
                 "the payload's size is not what bag-info.txt says", f"{found[0]} bytes", id="size-mismatch"
             )
-
-
-def _parse(name: str, text: bytes) -> dict[str, str]:
-    try:
-        digests = layout.parse_manifest(text)
-    except ValueError as error:
-        raise BundleRejected(str(error), name, id="bad-manifest") from None
-    if layout.render_manifest(digests) != text:
-        raise BundleRejected("the manifest is not sorted", name, id="bad-manifest")
-    return digests
 
 
 def _not_a_bundle(path: Path, name: str) -> BundleRejected:
