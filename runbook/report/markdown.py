@@ -36,6 +36,7 @@ class MarkdownReporter:
             command=content.command(safe.original),
             md=escape,
             code=code,
+            code_cell=code_cell,
             exact=figures.exact,
             signed=figures.signed,
             size=figures.size,
@@ -53,12 +54,17 @@ def escape(text: object) -> str:
 
 
 def code(text: object) -> str:
-    """The text in a code span whose fence is longer than any inside; bars are escaped for tables."""
+    """The text in a code span whose fence is longer than any inside."""
     inside = str(text)
     longest = max((len(run) for run in re.findall(r"`+", inside)), default=0)
     fence = "`" * (longest + 1)
     pad = " " if longest or inside.startswith(" ") or not inside else ""
-    return f"{fence}{pad}{inside}{pad}{fence}".replace("|", "\\|")
+    return f"{fence}{pad}{inside}{pad}{fence}"
+
+
+def code_cell(text: object) -> str:
+    """A code span inside a table, where even there a bar would end the cell."""
+    return code(text).replace("|", "\\|")
 
 
 MEMBER = MarkdownReporter()

@@ -1,0 +1,120 @@
+"""Reports of every kind, for the contract that all formats keep."""
+
+from __future__ import annotations
+
+import math
+
+from msgspec.structs import replace
+
+from runbook.compare.verdict import compare
+from runbook.model.environment import Package
+from runbook.model.fact import missing, observed
+from runbook.model.job import Job
+from runbook.model.metric import Metric, Series, Tolerance
+from runbook.model.record import Finding, Record, Seed
+from runbook.report.interface import Report
+from tests.factories import SERIES, make_environment, make_host, make_record
+
+HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e|`\n# [x](javascript:x) ${jndi} {{ 7*7 }} &amp; \x9b2J"
+"""What a bundle may try on whoever reads it: HTML, escapes for terminals, bidi, Markdown, templates."""
+
+
+def replayed(**changes: object) -> Record:
+    return make_record(**{"kind": "replay", "replay_of": "f" * 64, "engine": "docker"} | changes)
+
+
+def pair(original: Record, replay: Record, *, replaying: bool = True, **sides: dict[str, Series]) -> Report:
+    a, b = sides.get("a", dict(SERIES)), sides.get("b", dict(SERIES))
+    return Report(
+        original=original,
+        replay=replay,
+        comparison=compare(original, replay, a, b, replaying=replaying),
+        series=a,
+        replay_series=b,
+        bundle_id="f" * 64,
+        bundle_name="demo",
+        engine="Docker Engine 20.10.24" if replaying else "",
+        isolation="Container without network" if replaying else "",
+        cached=True if replaying else None,
+        title="demo",
+    )
+
+
+def hostile() -> Report:
+    original = make_record(
+        name=HOSTILE,
+        job=Job(argv=("python", HOSTILE), root="/" + HOSTILE, cwd=".", parameters={HOSTILE: HOSTILE}),
+        metrics=(Metric(name=HOSTILE, final=1.0, source=HOSTILE, evidence="observed"),),
+        seeds=(Seed(name=HOSTILE, value=HOSTILE, evidence="declared"),),
+        findings=(Finding(id=HOSTILE, level="warning", text=HOSTILE),),
+        tolerances=(Tolerance(pattern=HOSTILE, absolute=1.0),),
+        environment=make_environment(
+            packages=(
+                Package(name=HOSTILE, version=HOSTILE, origin="index", record="modified", modified=(HOSTILE,)),
+            ),
+            frameworks={HOSTILE: HOSTILE},
+        ),
+        host=make_host(kernel=missing(HOSTILE)),
+    )
+    replay = replace(original, kind="replay", host=make_host(cpu_model=observed(HOSTILE)), findings=())
+    return Report(
+        original=original,
+        replay=replay,
+        comparison=compare(original, replay, {}, {}, replaying=True, substitutions=(HOSTILE,)),
+        series={HOSTILE: Series(steps=(0, 1), values=(1.0, 2.0))},
+        bundle_name=HOSTILE,
+        engine=HOSTILE,
+        isolation=HOSTILE,
+        title=HOSTILE,
+        notes=(HOSTILE,),
+    )
+
+
+def large() -> Report:
+    packages = tuple(
+        Package(name=f"package-{i}", version=f"1.{i}", origin="index", record="intact") for i in range(1000)
+    )
+    values = [math.sin(i / 1000) for i in range(100_000)]
+    values[54_321] = 25.0
+    metric = Metric(name="spiky", final=values[-1], points=100_000, source="m.jsonl", evidence="observed")
+    return Report(
+        original=make_record(environment=make_environment(packages=packages), metrics=(metric,)),
+        series={"spiky": Series(steps=tuple(range(100_000)), values=tuple(values))},
+    )
+
+
+def odd_curves() -> Report:
+    """Everything a curve can be that is hard to draw."""
+    curves = {
+        "nan": Series(steps=(0, 1, 2), values=("NaN", "Infinity", "-Infinity")),
+        "gap": Series(steps=(0, 1, 2, 3), values=(1.0, "NaN", 2.0, 3.0)),
+        "flat": Series(steps=(0, 1), values=(0.0, 0.0)),
+        "one": Series(steps=(7,), values=(3,)),
+        "empty": Series(steps=(), values=()),
+        "extreme": Series(steps=(-(10**30), 10**30), values=(-1.7e308, 1.7e308)),
+        "tiny": Series(steps=(0, 1), values=(5e-324, 1e-323)),
+        "beyond": Series(steps=(0, 10**400), values=(10**400, 1.0)),
+        "same step": Series(steps=(0, 0, 0), values=(1.0, 2.0, 1.0)),
+    }
+    return Report(original=make_record(), series=curves, replay_series={"one": curves["flat"]})
+
+
+def all_reports() -> dict[str, Report]:
+    original = make_record()
+    accuracy, loss = original.metrics
+    parted = {"loss": Series(steps=(0, 1), values=(0.9, 0.41))}
+    worse = (replace(accuracy, final=0.9), replace(loss, final=0.41))
+    other = make_record(metrics=worse, seeds=(Seed(name="argv --seed", value="8", evidence="observed"),))
+    return {
+        "record": Report(original=original, series=SERIES, title="demo"),
+        "bare": Report(original=make_record(metrics=(), seeds=(), inputs=(), outputs=(), findings=())),
+        "identical": pair(original, replayed()),
+        "different": pair(original, replayed(metrics=worse), b=parted),
+        "not comparable": pair(
+            original, replayed(code=replace(original.code, tree=replace(original.code.tree, digest="0" * 64)))
+        ),
+        "diff": pair(original, other, replaying=False, b=parted),
+        "hostile": hostile(),
+        "large": large(),
+        "odd curves": odd_curves(),
+    }
