@@ -47,7 +47,8 @@ def check(variables: Mapping[str, str]) -> None:
             id="gpu-toolkit-unsafe",
         )
     for name, value in variables.items():
-        odd = name == "LD_LIBRARY_PATH" and not all(_LIBRARY_FOLDERS.fullmatch(f) for f in value.split(":"))
+        folders = value.split(":") if name == "LD_LIBRARY_PATH" else []
+        odd = not all(_LIBRARY_FOLDERS.fullmatch(folder) and ".." not in folder for folder in folders)
         if odd or (name.startswith("NVIDIA_") and not _NVIDIA.fullmatch(f"{name}={value}")):
             raise EnvironmentNotRebuilt(
                 "the base image sets a variable that must not reach a GPU container",

@@ -1,5 +1,6 @@
 """What goes into an environment's image, what is refused, and what stays after a failure."""
 
+import ast
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -180,3 +181,28 @@ def test_a_failed_build_leaves_no_image_and_no_container(
         build(changed)
     assert not docker_client.images(f"runbook/env:{changed.environment_id[7:31]}")
     assert not docker_client.containers(all=True, filters={"label": f"{owner.LABEL}={owner.owner()}"})
+
+
+def test_where_uv_does_not_start_pip_installs_the_same(
+    other: Callable[..., Plan], tmp_path: Path, runner: Runner
+) -> None:
+    digest = make_layout(tmp_path / "base", libgcc=False)
+    built = build(other(layout=tmp_path / "base", base={"digest": digest}))
+    listing = (
+        "import os, greeting\nroot = os.path.dirname(greeting.__file__)\n"
+        "print(sorted(os.path.relpath(os.path.join(f, n), root) for f, _, ns in os.walk(root) for n in ns))"
+    )
+    tools = ("_virtualenv", "INSTALLER", "REQUESTED", "__pycache__")
+
+    def files(one: Runner) -> list[str]:
+        return [name for name in ast.literal_eval(one.output(listing)) if not any(t in name for t in tools)]
+
+    with_pip = replace(runner, built=built)
+    assert (
+        with_pip.output(
+            "import greeting; print(open(greeting.__file__.replace('greeting.py', "
+            "'greeting-1.0.dist-info/INSTALLER')).read().strip())"
+        )
+        == "pip"
+    )
+    assert files(with_pip) == files(runner) != []

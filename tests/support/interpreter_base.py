@@ -15,12 +15,12 @@ from pathlib import Path
 _LEFT_OUT = {"site-packages", "test", "__pycache__", "idlelib", "tkinter", "ensurepip", "turtledemo", "lib2to3"}
 
 
-def make_layout(folder: Path, *, variables=(), volumes=(), user="", onbuild=(), repo_tags=()) -> str:
+def make_layout(folder: Path, *, variables=(), volumes=(), user="", onbuild=(), repo_tags=(), libgcc=True) -> str:
     """Write the layout into `folder`; the manifest's digest, `sha256:…`."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
     layer = blobs / "layer"
-    _write_layer(layer)
+    _write_layer(layer, libgcc=libgcc)
     diff = _file_digest(layer)
     layer.rename(blobs / diff)
     config = {
@@ -75,14 +75,14 @@ def _file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write_layer(target: Path) -> None:
+def _write_layer(target: Path, *, libgcc: bool) -> None:
     library = Path(sysconfig.get_paths()["stdlib"])
     files = {Path(python_path()).resolve()}
     for folder, folders, names in os.walk(library):
         folders[:] = sorted(d for d in folders if d not in _LEFT_OUT and not d.startswith("config-"))
         files |= {Path(folder, name) for name in names}
     loaded = [p for p in files if p.suffix == ".so"] + [Path(python_path()).resolve()]
-    files |= _needed(loaded)
+    files |= {path for path in _needed(loaded) if libgcc or "libgcc_s" not in path.name}
     with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as archive:
         made: set[Path] = set()
         for file in sorted(files):
