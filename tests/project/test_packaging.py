@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[2]
 UV = Path(sys.executable).parent / "uv"
 JOB = ROOT / "tests" / "jobs" / "far-data"
 
+pytestmark = pytest.mark.xdist_group("packaging")  # One worker, one wheel.
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):

@@ -14,6 +14,8 @@ from transcript import Step, pattern, play, steps
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
+pytestmark = pytest.mark.xdist_group("transcripts")  # One worker, one bundle.
+
 
 @pytest.fixture(scope="module")
 def terminal(tmp_path_factory):
@@ -23,7 +25,7 @@ def terminal(tmp_path_factory):
     project.mkdir()
     bin_folder.mkdir()
     shutil.copy(EXAMPLES / "sklearn-digits" / "train.py", project)
-    for tool in ("runbook", "bagit.py"):
+    for tool in ("runbook", "bagit.py", "check-jsonschema"):
         (bin_folder / tool).symlink_to(BIN / tool)
     cache = folder / "crate-cache"
     subprocess.run([sys.executable, ROOT / "tests/support/crate_cache.py", cache], check=True)
@@ -41,6 +43,7 @@ def terminal(tmp_path_factory):
 def bundle(terminal):
     """The bundle of a run of the example."""
     project, env = terminal
+    (project / "given").mkdir()
     options = "--name digits --metrics metrics.json --capture -o given/digits.runbook"
     play(Step(f"runbook run {options} -- python train.py --seed 7", ()), project, env)
     return project / "given" / "digits.runbook"
