@@ -44,16 +44,13 @@ def command(
     from runbook.flow.diff import diff
     from runbook.model.text import printable
     from runbook.registry import members
-    from runbook.report.terminal import plain, show
+    from runbook.report.terminal import write
 
     found = diff(a, b, overrides=[config.parse_tolerance(t) for t in tolerances], lines=everything)
     if as_json:
         click.echo(members("report")["json"].render(found.report).decode(), nl=False)
     else:
-        if out().is_terminal:
-            show(found.report, out(), everything=everything)
-        else:
-            click.echo(plain(found.report, everything=everything), nl=False)
+        write(found.report, out(), everything=everything)
         for patch in found.patches:
             out().print(f"\n{printable(patch)}", markup=False)
     if html is not None:

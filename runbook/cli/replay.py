@@ -53,6 +53,7 @@ def command(
     from runbook.engine.interface import Limits
     from runbook.flow import replay as flow
     from runbook.registry import members
+    from runbook.report.terminal import write
 
     choices = flow.Choices(
         engine=engine,
@@ -72,7 +73,7 @@ def command(
     if as_json:
         out().file.write(members("report")["json"].render(done.report).decode())
     else:
-        out().file.write(members("report")["terminal"].render(done.report).decode())
+        write(done.report, out())
     err().print(f"report: {done.folder / 'report.html'}", markup=False, style="dim")
     return done.exit_code
 

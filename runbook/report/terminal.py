@@ -42,6 +42,14 @@ class TerminalReporter:
         return plain(report).encode()
 
 
+def write(report: Report, console: Console, *, everything: bool = False) -> None:
+    """Show it on a terminal, or write plain text of 100 columns where the console's file is none."""
+    if console.is_terminal:
+        show(report, console, everything=everything)
+    else:
+        console.file.write(plain(report, everything=everything))
+
+
 def plain(report: Report, *, everything: bool = False) -> str:
     """What `show` prints, as text of 100 columns without colour."""
     from rich.console import Console
