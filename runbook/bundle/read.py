@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ import msgspec
 
 from runbook.bundle import layout, strict
 from runbook.bundle.source import Source, open_source, rejecting
+from runbook.digest.atomic import explaining
 from runbook.digest.beneath import open_folder_beneath
 from runbook.digest.copy import copy_hashed
 from runbook.errors import BundleRejected, UsageError
@@ -168,22 +170,29 @@ class Bundle:
         target: made (mode 0700) when absent. No link is followed and nothing there is overwritten. What was
         written before an error stays; the caller's temporary folder goes.
         """
-        target.mkdir(mode=0o700, parents=True, exist_ok=True)
         entries = self.below(prefix)
         made: set[str] = {""}
-        for entry in entries:
-            folder, _, last = entry.path.rpartition("/")
-            _make(target, folder, made)
-            parent = open_folder_beneath(target, folder)
-            try:
-                name = f"{prefix.rstrip('/')}/{entry.path}"
-                with self._source.open(name) as source, rejecting(name):
-                    copied = copy_hashed(source, Path(last), folder=parent, cap=entry.size)
-            finally:
-                os.close(parent)
-            if copied.sha256 != entry.sha256:
-                raise BundleRejected("not what the manifest says", name, id="digest-mismatch")
+        with explaining("what the bundle holds", target):
+            target.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for entry in entries:
+                self._write_out(f"{prefix.rstrip('/')}/{entry.path}", entry, target, made)
         return entries
+
+    def _write_out(self, name: str, entry: Entry, target: Path, made: set[str]) -> None:
+        folder, _, last = entry.path.rpartition("/")
+        _make(target, folder, made)
+        parent = open_folder_beneath(target, folder)
+        try:
+            with self._source.open(name) as source:
+                copied = copy_hashed(source, Path(last), folder=parent, cap=entry.size)
+        except OSError as error:
+            if error.errno != errno.EFBIG:
+                raise
+            raise BundleRejected("a file grew while it was read", name, id="size-mismatch") from error
+        finally:
+            os.close(parent)
+        if copied.sha256 != entry.sha256:
+            raise BundleRejected("not what the manifest says", name, id="digest-mismatch")
 
     def _known(self, name: str) -> str:
         if name not in self._digests:

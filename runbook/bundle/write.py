@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import io
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Literal, Self
 
 from runbook.bundle import archive, layout
-from runbook.digest.atomic import exchange, rename_new, sync_folder, sync_tree
+from runbook.digest.atomic import exchange, explaining, rename_new, sync_folder, sync_tree
 from runbook.digest.copy import Copied, copy_hashed
 from runbook.digest.hashing import CHUNK
-from runbook.errors import NeedMissing, RunbookError, UsageError
+from runbook.errors import UsageError
 from runbook.model.manifest import Entry
 from runbook.model.path import collision, defect
 
@@ -64,7 +63,7 @@ class BundleWriter:
         if os.path.lexists(self._target) and not (self._replace and _is_bundle(self._target, self._form)):
             hint = "name another with -o" if self._replace else "name another with -o, or replace it with --force"
             raise UsageError("already there", self._target, hint=hint, id="target-exists")
-        with _explained(self._target):
+        with explaining("the bundle", self._target.parent):
             self._lock = _claim(self._stage)
             try:
                 self._root.mkdir(exist_ok=True)
@@ -132,7 +131,7 @@ class BundleWriter:
         tags[layout.TAG_MANIFEST] = layout.render_manifest(
             {name: layout.sha256(data) for name, data in tags.items()}
         )
-        with _explained(self._target):
+        with explaining("the bundle", self._target.parent):
             for name in (layout.BAGIT, layout.BAG_INFO, layout.TAG_MANIFEST):
                 self._tags[name] = self._put(name, io.BytesIO(tags[name]))
             if self._form == "directory":
@@ -157,7 +156,7 @@ class BundleWriter:
             )
         if name in self._copied:
             raise UsageError("two files for one place in the bundle", name, id="duplicate-entry")
-        with _explained(self._target):
+        with explaining("the bundle", self._target.parent):
             copied = self._put(name, source)
         self._copied[name] = copied
         return Entry(name.removeprefix(layout.DATA), copied.size, copied.sha256)
@@ -246,28 +245,3 @@ def _is_bundle(target: Path, form: Form) -> bool:
         return False
     with target.open("rb") as file:
         return file.read(4) == b"PK\3\4"
-
-
-@contextlib.contextmanager
-def _explained(target: Path) -> Iterator[None]:
-    """Turn what the file system says into one clear error."""
-    try:
-        yield
-    except OSError as error:
-        raise _explain(error, target) from error
-
-
-def _explain(error: OSError, target: Path) -> RunbookError:
-    where = target.parent
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NeedMissing(
-            "no space left for the bundle",
-            where,
-            hint=f"free space there (df -h {where}), or use -o",
-            id="disk-full",
-        )
-    if error.errno == errno.EEXIST:
-        return UsageError("already there", target, hint="name another with -o", id="target-exists")
-    return UsageError(
-        f"cannot write the bundle ({error.strerror})", target, hint="name another with -o", id="unwritable"
-    )

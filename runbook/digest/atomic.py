@@ -7,9 +7,12 @@ import ctypes
 import errno
 import os
 import tempfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
+
+from runbook.errors import NeedMissing, UsageError
 
 _AT_FDCWD: Final = -100
 _NOREPLACE: Final = 1
@@ -31,6 +34,21 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
             os.unlink(name)  # noqa: PTH108
         raise
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def explaining(what: str, where: Path) -> Iterator[None]:
+    """Turn what the file system says while `what` is written below `where` into one clear error."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            hint = f"free some (df -h {where}), or choose another place"
+            raise NeedMissing(f"no space left for {what}", where, hint=hint, id="disk-full") from error
+        if error.errno == errno.EEXIST:
+            raise UsageError("already there", error.filename or where, id="target-exists") from error
+        hint = "choose another place, or mend its permissions"
+        raise UsageError(f"cannot write {what} ({error.strerror})", where, hint=hint, id="unwritable") from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import os
 import sys
 import zlib
@@ -39,17 +41,27 @@ def copy_hashed(source: BinaryIO, target: Path, *, folder: int | None = None, ca
 
 def _pump(source: BinaryIO, sink: BinaryIO | None, cap: int | None) -> Copied:
     digest, crc, size = hashlib.sha256(), 0, 0
-    buffer = memoryview(bytearray(CHUNK))
+    # A fresh megabyte for every one of many small files would cost more than copying them.
+    buffer = memoryview(bytearray(min(CHUNK, max(_length(source) + 1, 4096))))
     while read := source.readinto(buffer):  # type: ignore[attr-defined]
         chunk = buffer[:read]
         size += read
         if cap is not None and size > cap:
-            raise OSError(27, "larger than announced")
+            raise OSError(errno.EFBIG, "larger than announced")
         digest.update(chunk)
         crc = zlib.crc32(chunk, crc)
         while sink is not None and chunk:
             chunk = chunk[sink.write(chunk) :]
     return Copied(size, digest.hexdigest(), crc)
+
+
+def _length(source: BinaryIO) -> int:
+    if isinstance(source, io.BytesIO):
+        return source.getbuffer().nbytes
+    try:
+        return os.fstat(source.fileno()).st_size
+    except io.UnsupportedOperation:
+        return CHUNK
 
 
 def _clone(source: BinaryIO, sink: BinaryIO) -> bool:
