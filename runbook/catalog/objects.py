@@ -23,7 +23,7 @@ class ObjectStore:
         return self.path / sha256[:2] / sha256[2:]
 
     def keep(self, root: Path, entries: Iterable[Entry]) -> list[str]:
-        """Copy what is not held yet; the paths whose content changed since it was hashed are returned, not kept."""
+        """Copy what is not held yet. A path whose content changed since it was hashed is returned, not kept."""
         changed = []
         for entry in entries:
             target = self.at(entry.sha256)

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,6 +100,17 @@ class RunStore:
                 continue
             folder.code.mkdir()
             return folder
+
+    @contextmanager
+    def recording(self) -> Iterator[RunFolder]:
+        """A fresh folder that goes again when the block fails before there is a record."""
+        folder = self.new()
+        try:
+            yield folder
+        except BaseException:
+            if not folder.draft.exists():
+                shutil.rmtree(folder.path, ignore_errors=True)
+            raise
 
     def list(self) -> list[RunFolder]:
         """Every run, oldest first."""

@@ -92,39 +92,39 @@ def replay(path: Path, choices: Choices, progress: Progress = SILENT) -> Replaye
     engine.sweep()
     with open_bundle(path) as bundle, tempfile.TemporaryDirectory(prefix="runbook-replay-") as scratch:
         look_ahead(bundle, engine, choices.data).check()
-        folder = RunStore(Path.cwd()).new()
-        built = _rebuild(bundle, engine, Path(scratch), choices, progress)
-        stage = _stage(bundle, Path(scratch), choices)
-        progress.say(f"running the job on {engine.name}")
-        execution = engine.run(built, _sandbox(bundle.record, stage, folder, choices), progress)
-        progress.say("reading metrics and environment")
-        record, readings = _observe(bundle, engine, built, stage, execution, folder)
-        folder.write(record)
-        (folder.path / "series.json").write_bytes(encode_series(readings.series))
-        comparison = compare(
-            bundle.record,
-            record,
-            bundle.series,
-            readings.series,
-            overrides=choices.tolerances,
-            replaying=True,
-            substitutions=(*built.substitutions, *execution.substitutions),
-        )
-        report = Report(
-            original=bundle.record,
-            bundle_id=bundle.id,
-            bundle_name=bundle.name,
-            replay=record,
-            comparison=comparison,
-            series=bundle.series,
-            replay_series=readings.series,
-            engine=engine.describe(),
-            isolation=engine.isolation,
-            cached=built.cached,
-            title=bundle.record.name,
-            notes=(*engine.warnings(), *(("the network was allowed",) if choices.network else ())),
-        )
-        target = _keep(report, folder, stage.work, choices)
+        with RunStore(Path.cwd()).recording() as folder:
+            built = _rebuild(bundle, engine, Path(scratch), choices, progress)
+            stage = _stage(bundle, Path(scratch), choices)
+            progress.say(f"running the job on {engine.name}")
+            execution = engine.run(built, _sandbox(bundle.record, stage, folder, choices), progress)
+            progress.say("reading metrics and environment")
+            record, readings = _observe(bundle, engine, built, stage, execution, folder)
+            folder.write(record)
+            (folder.path / "series.json").write_bytes(encode_series(readings.series))
+            comparison = compare(
+                bundle.record,
+                record,
+                bundle.series,
+                readings.series,
+                overrides=choices.tolerances,
+                replaying=True,
+                substitutions=(*built.substitutions, *execution.substitutions),
+            )
+            report = Report(
+                original=bundle.record,
+                bundle_id=bundle.id,
+                bundle_name=bundle.name,
+                replay=record,
+                comparison=comparison,
+                series=bundle.series,
+                replay_series=readings.series,
+                engine=engine.describe(),
+                isolation=engine.isolation,
+                cached=built.cached,
+                title=bundle.record.name,
+                notes=(*engine.warnings(), *(("the network was allowed",) if choices.network else ())),
+            )
+            target = _keep(report, folder, stage.work, choices)
     outcome = record.outcome
     if outcome.status != "completed":
         code = outcome.exit_code.text()

@@ -83,44 +83,50 @@ def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
     before = artifacts.look_at_inputs(root, declaration.inputs, progress)
     code = codebase.look(root, declaration, progress)
     store = RunStore(root)
-    folder = store.new()
-    codebase.keep(code, root, folder, ObjectStore(store.path / "objects"), before)
-    since = time.time()
-    execution = _launch(request, folder) if observe else None
-    if not observe:
-        _adopt(request, folder)
-    inputs = artifacts.look_again(before, progress) if observe else before
-    surroundings = look_at_environment(request)
-    readings = read_metrics(sources, root, folder.stdout, since=since if observe else None)
-    outputs, absent = artifacts.look_at_outputs(root, declaration, progress)
-    record = compose(
-        Declared(
-            run=folder.id,
-            name=declaration.name or codebase.default_name(request.argv),
-            experiment=declaration.experiment,
-            seeds=tuple(Seed(name=n, value=v, evidence="declared") for n, v in sorted(declaration.seeds.items())),
-            variables=declaration.env,
-            sources=sources,
-            tolerances=declaration.tolerances,
-        ),
-        Looked(
-            context=surroundings.context,
-            execution=execution,
-            code=code.value,
-            environment=surroundings.environment,
-            inputs=[i.value for i in inputs],
-            outputs=outputs,
-            readings=readings,
-            findings=[*code.findings, *surroundings.findings, *artifacts.changed_inputs(inputs), *absent],
-        ),
-    )
-    for one in inputs:
-        (folder.path / f"input-{one.value.name}.manifest").write_bytes(manifest.render(one.entries))
-    (folder.path / "series.json").write_bytes(encode_series(readings.series))
-    if surroundings.probe is not None:
-        (folder.path / "probe.json").write_bytes(msgspec.json.encode(surroundings.probe))
-    folder.write(record)
+    with store.recording() as folder:
+        codebase.keep(code, root, folder, ObjectStore(store.path / "objects"), before)
+        since = time.time()
+        execution = _launch(request, folder) if observe else None
+        if not observe:
+            _adopt(request, folder)
+        inputs = artifacts.look_again(before, progress) if observe else before
+        surroundings = look_at_environment(request)
+        readings = read_metrics(sources, root, folder.stdout, since=since if observe else None)
+        outputs, absent = artifacts.look_at_outputs(root, declaration, progress)
+        findings = [*code.findings, *surroundings.findings, *artifacts.changed_inputs(inputs), *absent]
+        record = compose(
+            _declared(request, folder, sources),
+            Looked(
+                context=surroundings.context,
+                execution=execution,
+                code=code.value,
+                environment=surroundings.environment,
+                inputs=[i.value for i in inputs],
+                outputs=outputs,
+                readings=readings,
+                findings=findings,
+            ),
+        )
+        for one in inputs:
+            (folder.path / f"input-{one.value.name}.manifest").write_bytes(manifest.render(one.entries))
+        (folder.path / "series.json").write_bytes(encode_series(readings.series))
+        if surroundings.probe is not None:
+            (folder.path / "probe.json").write_bytes(msgspec.json.encode(surroundings.probe))
+        folder.write(record)
     return Ran(folder, record, _exit_code(execution))
+
+
+def _declared(request: Request, folder: RunFolder, sources: tuple[str, ...]) -> Declared:
+    said = request.declaration
+    return Declared(
+        run=folder.id,
+        name=said.name or codebase.default_name(request.argv),
+        experiment=said.experiment,
+        seeds=tuple(Seed(name=n, value=v, evidence="declared") for n, v in sorted(said.seeds.items())),
+        variables=said.env,
+        sources=sources,
+        tolerances=said.tolerances,
+    )
 
 
 def metric_sources(declaration: Declaration, root: Path) -> tuple[str, ...]:

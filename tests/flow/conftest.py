@@ -58,18 +58,26 @@ class Project:
 
     def runbook(self, *arguments: str | Path, env: dict[str, str] | None = None) -> Done:
         """Run the real executable."""
+        done = subprocess.run(**self._call(arguments, env), check=False)
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start the real executable."""
+        call = self._call(arguments, None)
+        del call["capture_output"]
+        return subprocess.Popen(**call, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def _call(self, arguments: tuple[str | Path, ...], env: dict[str, str] | None) -> dict[str, Any]:
         variables = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "COVERAGE"))}
         variables |= {"HOME": str(self.home), "XDG_CACHE_HOME": str(self.home / "cache"), "NO_COLOR": "1"}
         variables |= {"TZ": "UTC", "LANG": "C.UTF-8"} | (env or {})
-        done = subprocess.run(
-            [sys.executable, "-m", "runbook", *map(str, arguments)],
-            cwd=self.folder,
-            env=variables,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return Done(done.returncode, done.stdout, done.stderr)
+        return {
+            "args": [sys.executable, "-m", "runbook", *map(str, arguments)],
+            "cwd": self.folder,
+            "env": variables,
+            "capture_output": True,
+            "text": True,
+        }
 
     def run(self, *job: str, options: tuple[str | Path, ...] = ()) -> Done:
         """`runbook run` of the job with its metrics declared."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -156,3 +158,36 @@ def test_a_bundle_is_never_overwritten_unasked(project: Project) -> None:
     again = project.runbook("capture", "-o", project.folder / "x.runbook")
     assert again.code == 2
     assert project.runbook("verify", project.folder / "x.runbook").code == 0
+
+
+def test_a_replay_that_does_not_come_to_a_job_leaves_no_run_behind(project: Project) -> None:
+    project.run()
+    bundle = project.capture("x.runbook", "--embed-limit", "0")
+    runs = project.folder / ".runbook/runs"
+    before = sorted(p.name for p in runs.iterdir())
+    (project.folder / "data.txt").unlink()
+    assert project.runbook("replay", bundle, "--engine", "local").code == 6
+    assert project.runbook("run", "--", "no-such-program").code == 2
+    assert sorted(p.name for p in runs.iterdir()) == before
+
+
+@pytest.mark.docker
+def test_ctrl_c_in_a_replay_exits_130_and_leaves_nothing(project: Project) -> None:
+    sleeps = (
+        "import time, os\nprint('begun', flush=True)\ntime.sleep(60 if os.path.exists('/opt/runbook') else 0)\n"
+    )
+    project.write("slow.py", sleeps)
+    assert project.runbook("run", "--metric", "x=(begun)", "--", project.python, "slow.py").code == 0
+    bundle = project.capture("x.runbook")
+    before = sorted(p.name for p in (project.folder / ".runbook/runs").iterdir())
+    with project.start("replay", bundle, "--engine", "docker") as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "begun" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    assert sorted(p.name for p in (project.folder / ".runbook/runs").iterdir()) == before
+    listed = ["docker", "ps", "-a", "--format", '{{.Label "org.runbook.owner"}}']
+    owners = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert not [owner for owner in owners if owner.startswith(f"{process.pid}-")]
