@@ -26,7 +26,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import InvalidVersion, Version
 
 from runbook.environment.index import Index, IndexFile, Release
-from runbook.environment.repack import INSTALLERS_OWN, Installed, read_record, repack
+from runbook.environment.repack import INSTALLERS_OWN, Installed, read_record, repack, settle
 from runbook.environment.requirements import Requirement, render_requirements
 from runbook.environment.source import build_wheel
 from runbook.environment.tags import best_wheel
@@ -203,11 +203,12 @@ def _carry(package: Package, one: Installed, release: Release, workshop: _Worksh
         if origin == "editable":
             source = Path(_local(one.editable) or package.source)
             path = build_wheel(source, package.version, interpreter, wheels, variables=workshop.variables)
+            settle(path)
             made = "built"
         elif original is not None:
             path, made = Path(shutil.copyfile(original, wheels / original.name)), "copied"
         else:
-            foreign = workshop.foreign(package.name) if _modified(package) else frozenset()
+            foreign = workshop.foreign(package.name) if _modified(package) else None
             path, made = repack(one, interpreter, wheels, foreign=foreign), "repacked"
     except (OSError, ValueError) as error:
         return _Shipped(_shipped(package, "absent", f"{reason}; {error}"))

@@ -13,6 +13,7 @@ import csv
 import hashlib
 import io
 import re
+import shutil
 import subprocess
 import zipfile
 from collections.abc import Collection, Iterator
@@ -28,18 +29,12 @@ from packaging.version import InvalidVersion, Version
 from runbook.environment.tags import platform_tags
 from runbook.model.environment import Interpreter
 
-INSTALLERS_OWN = frozenset(
-    (
-        "INSTALLER",
-        "REQUESTED",
-        "direct_url.json",
-        "RECORD",
-        "RECORD.jws",
-        "RECORD.p7s",
-        "uv_cache.json",
-        "uv_build.json",
-    )
-)
+# fmt: off
+INSTALLERS_OWN = frozenset((
+    "INSTALLER", "REQUESTED", "direct_url.json", "RECORD", "RECORD.jws", "RECORD.p7s",
+    "uv_cache.json", "uv_build.json",
+))
+# fmt: on
 """Files of a `.dist-info` that the installer writes, not the wheel."""
 
 _SITE = re.compile(r"(?P<prefix>.*)/lib(?:64)?/[^/]*python[^/]*/(?:site|dist)-packages")
@@ -105,11 +100,13 @@ def read_record(metadata: Path) -> list[tuple[str, str]]:
     return [(row[0], row[1] if len(row) > 1 else "") for row in csv.reader(text.splitlines()) if row and row[0]]
 
 
-def repack(installed: Installed, interpreter: Interpreter, target: Path, *, foreign: Collection[str] = ()) -> Path:
+def repack(
+    installed: Installed, interpreter: Interpreter, target: Path, *, foreign: Collection[str] | None = None
+) -> Path:
     """Write the wheel into the folder `target`; its path.
 
     foreign: absolute paths that belong to other distributions, when files that a person added inside the package's
-    folders are to be taken along (a hand-edited package); empty: only what RECORD lists.
+    folders are to be taken along (a hand-edited package); None: only what RECORD lists.
     Raises ValueError with the reason when a wheel cannot be made of it, OSError when a file cannot be read.
     """
     metadata, site = Path(installed.metadata), Path(installed.location)
@@ -119,7 +116,7 @@ def repack(installed: Installed, interpreter: Interpreter, target: Path, *, fore
     paths = [site / name for name, _ in read_record(metadata)]
     if not paths:
         paths = list(_without_record(installed, metadata, site))
-    if foreign:
+    if foreign is not None:
         paths += _added(paths, site, foreign)
     members = {m.name: m for m in _members(paths, metadata, site, stem, _entry_points(metadata))}
     code = [name for name in members if not name.startswith(f"{info}/")]
@@ -131,8 +128,31 @@ def repack(installed: Installed, interpreter: Interpreter, target: Path, *, fore
     if f"{info}/WHEEL" not in members:
         members[f"{info}/WHEEL"] = Member(f"{info}/WHEEL", text=_wheel_text(tags, not _native(code)))
     path = target / f"{stem}-{_compressed(tags)}.whl"
-    _write(path, sorted(members.values(), key=lambda m: (m.name.startswith(f"{info}/"), m.name)), info)
+    _write(path, sorted(members.values(), key=lambda m: _order(m.name)), info)
     return path
+
+
+def settle(wheel: Path) -> None:
+    """Write a wheel again with the same members, sorted and of one time: backends leave that to chance."""
+    draft = wheel.with_suffix(".part")
+    with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as sink:
+        members = sorted((m for m in source.infolist() if not m.is_dir()), key=lambda m: _order(m.filename))
+        for member in members:
+            entry = zipfile.ZipInfo(member.filename, _EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = (0o100755 if member.external_attr >> 16 & 0o111 else 0o100644) << 16
+            with (
+                source.open(member) as data,
+                sink.open(entry, "w", force_zip64=member.file_size > 1 << 31) as copy,
+            ):
+                shutil.copyfileobj(data, copy, _BLOCK)
+    draft.replace(wheel)
+
+
+def _order(name: str) -> tuple[bool, bool, str]:
+    """Metadata last, and RECORD last of all, as the wheel format wishes."""
+    folder = name.partition("/")[0]
+    return folder.endswith(".dist-info"), name.endswith(".dist-info/RECORD"), name
 
 
 def _version(text: str) -> Version:

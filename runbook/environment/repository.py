@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,11 +131,11 @@ class Repository(PyPIRepository):  # type: ignore[misc]
         if link.is_file and Path(link.file_path).is_dir():
             url = urljoin(url.rstrip("/") + "/", "index.html")
         try:
-            response = pip_collector._get_simple_response(url, session=self.session)
-            if response.headers.get("Content-Type", "").lower().startswith(_JSON):
-                return _json_links(response.content, response.url, name, version), "", False
-            content = pip_collector._make_index_content(response, cache_link_parsing=False)
-            return list(pip_collector.parse_links(content)), "", False
+            with closing(pip_collector._get_simple_response(url, session=self.session)) as response:
+                if response.headers.get("Content-Type", "").lower().startswith(_JSON):
+                    return _json_links(response.content, response.url, name, version), "", False
+                content = pip_collector._make_index_content(response, cache_link_parsing=False)
+                return list(pip_collector.parse_links(content)), "", False
         except (pip_collector._NotHTTP, pip_collector._NotAPIContent):
             return [], f"{_place(url)} is not a package index", False
         except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:

@@ -60,7 +60,7 @@ def build_wheel(
             "PDM_BUILD_SCM_VERSION": version,
         }
         env.pop("VIRTUAL_ENV", None)
-        command = [_uv(), "build", "--wheel", "--quiet", "--no-config", "--python", interpreter.executable]
+        command = [_uv(), "build", "--wheel", "--no-config", "--python", interpreter.executable]
         command += ["--out-dir", str(out), str(tree)]
         said = ""
         for extra in ([], ["--no-build-isolation"]):

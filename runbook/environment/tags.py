@@ -58,6 +58,8 @@ def _platforms(interpreter: Interpreter) -> Iterator[str]:
     if interpreter.system == "windows":
         yield {"amd64": "win_amd64", "x86_64": "win_amd64", "arm64": "win_arm64"}.get(machine, "win32")
         return
+    # A wheel for this kind of machine alone is more its own than one for all of them, as packaging has it.
+    yield f"{interpreter.system}_{machine}"
     name, _, release = interpreter.libc.partition(" ")
     numbers = re.findall(r"\d+", release)
     if len(numbers) >= 2:
@@ -70,7 +72,6 @@ def _platforms(interpreter: Interpreter) -> Iterator[str]:
                 yield f"manylinux_{major}_{m}_{machine}"
                 if m in _LEGACY_MANYLINUX:
                     yield f"{_LEGACY_MANYLINUX[m]}_{machine}"
-    yield f"{interpreter.system}_{machine}"
 
 
 def _short(implementation: str) -> str:
