@@ -16,6 +16,20 @@ from runbook.errors import UsageError
 if TYPE_CHECKING:
     from runbook.flow.capture import Captured, Choices
 
+_OF_A_RUN = {
+    "--name": "name",
+    "--experiment": "experiment",
+    "--input": "inputs",
+    "--output": "outputs",
+    "--metrics": "metrics",
+    "--metric": "patterns",
+    "--seed": "seeds",
+    "--env": "env",
+    "--code": "code",
+    "--python": "python",
+}
+"""Options that say what a run is, not how it is frozen."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _FREEZING = (
@@ -74,21 +88,18 @@ def command(run: str, line: str | None, log: Path | None, as_json: bool, **optio
     cwd = Path.cwd()
     root = find_root(cwd)
     choices = {name: options.pop(name) for name in ("target", "archive", "force", "offline")}
+    late = [name for name, option in _OF_A_RUN.items() if options[option]] + (["--log"] if log else [])
     said = declaration(root, cwd, options)
     progress = TerminalProgress()
-    if (
-        line is None
-        and (log is not None or said.patterns or said.metrics or said.inputs)
-        and run == "last"
-        and not (root / ".runbook" / "runs").is_dir()
-    ):
-        raise UsageError("no run was recorded here", root, hint="--command 'python train.py' declares one")
     if line is not None or (said.command and not find_store(cwd).list()):
         from runbook.config import parse_command
 
         argv = parse_command(line) if line is not None else said.command
         request = Request(argv=argv, declaration=said, root=root, cwd=cwd, log=log)
         folder = declare_and_record(request, progress).folder
+    elif late:
+        hint = "give it to `runbook run`, or declare an unobserved run with --command"
+        raise UsageError("a recorded run cannot be declared afterwards", ", ".join(late), hint=hint, id="late")
     else:
         folder = find_store(cwd).load(run)
     captured = freeze(folder, choices_of(said, choices), progress)

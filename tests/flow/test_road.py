@@ -191,3 +191,11 @@ def test_ctrl_c_in_a_replay_exits_130_and_leaves_nothing(project: Project) -> No
     listed = ["docker", "ps", "-a", "--format", '{{.Label "org.runbook.owner"}}']
     owners = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.splitlines()
     assert not [owner for owner in owners if owner.startswith(f"{process.pid}-")]
+
+
+def test_a_recorded_run_is_not_redeclared_at_capture(project: Project) -> None:
+    project.run()
+    done = project.runbook("capture", "--input", "data.txt", "-o", project.folder / "x.runbook")
+    assert done.code == 2
+    assert "--input" in done.err
+    assert not (project.folder / "x.runbook").exists()
