@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from runbook.compare import rank
 from runbook.compare.facts import ABSENT, differ, differ_facts
-from runbook.model.environment import Environment, Interpreter, Package
+from runbook.model.environment import Base, Environment, Interpreter, Package
 from runbook.model.verdict import Difference
 
 
@@ -68,7 +68,9 @@ def _files(package: Package) -> str:
 def _interpreter(original: Environment, replay: Environment) -> Iterator[Difference]:
     a, b = original.interpreter.value, replay.interpreter.value
     if a is None or b is None:
-        yield from differ_facts("interpreter", "Python", original.interpreter, replay.interpreter, ("low", ""))
+        yield from differ_facts(
+            "interpreter", "Python", original.interpreter, replay.interpreter, ("low", ""), show=_python
+        )
         return
     for what, x, y in (
         ("Python", _python(a), _python(b)),
@@ -111,11 +113,14 @@ def _libraries(original: Environment, replay: Environment) -> Iterator[Differenc
 def _base(original: Environment, replay: Environment) -> Iterator[Difference]:
     a, b = original.base.value, replay.base.value
     if a is None or b is None:
-        yield from differ_facts("base", "base", original.base, replay.base, ("low", ""))
+        yield from differ_facts("base", "base", original.base, replay.base, ("low", ""), show=_based)
     elif (a.digest, a.platform) != (b.digest, b.platform):
-        shown = [f"{x.reference or x.kind} ({x.digest[:19]}, {x.platform})" for x in (a, b)]
         judged: tuple[rank.Risk, str] = ("medium", "the operating system's libraries come from it")
-        yield differ("base", "base", shown[0], shown[1], judged)
+        yield differ("base", "base", _based(a), _based(b), judged)
+
+
+def _based(base: Base) -> str:
+    return f"{base.reference or base.kind} ({base.digest[:19]}, {base.platform})"
 
 
 def _lock(original: Environment, replay: Environment) -> Iterator[Difference]:

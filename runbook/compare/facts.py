@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from runbook.compare.rank import Risk
@@ -19,11 +20,21 @@ def differ(family: str, what: str, original: str, replay: str, judged: tuple[Ris
 
 
 def differ_facts(
-    family: str, what: str, original: Fact[Any], replay: Fact[Any], judged: tuple[Risk, str]
+    family: str,
+    what: str,
+    original: Fact[Any],
+    replay: Fact[Any],
+    judged: tuple[Risk, str],
+    *,
+    show: Callable[[Any], str] = str,
 ) -> list[Difference]:
-    """At most one difference. What only one side knows is low: it is a lack of evidence, not a change."""
+    """At most one difference. What only one side knows is low: it is a lack of evidence, not a change.
+
+    show: the value for a person.
+    """
     if original.value == replay.value:
         return []
     if original.known != replay.known:
         judged = ("low", "known on one side only")
-    return [differ(family, what, original.text(), replay.text(), judged)]
+    left, right = (show(f.value) if f.known else f.text() for f in (original, replay))
+    return [differ(family, what, left, right, judged)]

@@ -64,7 +64,7 @@ def compare_metric(
 ) -> MetricComparison:
     """One metric of both sides."""
     if original is None or replay is None:
-        side = "original" if original is None else "replay"
+        side = "original" if original is None else "second run"
         return MetricComparison(
             name=name,
             original=None if original is None else original.final,
@@ -133,17 +133,17 @@ def _axis_defect(original: Metric, replay: Metric, a: Series | None, b: Series |
         if a.steps == b.steps:
             return ""
         if a.steps[: len(b.steps)] == b.steps:
-            return f"the replay's series is shorter: {len(b.steps)} of {len(a.steps)} points"
+            return f"the second run's series is shorter: {len(b.steps)} of {len(a.steps)} points"
         if b.steps[: len(a.steps)] == a.steps:
-            return f"the replay's series is longer: {len(b.steps)} points, not {len(a.steps)}"
+            return f"the second run's series is longer: {len(b.steps)} points, not {len(a.steps)}"
         step = next((x, y) for x, y in zip(a.steps, b.steps, strict=False) if x != y)
-        return f"the steps differ: the original logged step {step[0]} where the replay logged step {step[1]}"
+        return f"the steps differ: the original logged step {step[0]} where the second run logged step {step[1]}"
     if a is None and b is None and original.points == replay.points == 1:
         return ""
     if (a is None) != (b is None):
-        return f"only the {'replay' if a is None else 'original'} has a series"
+        return f"only the {'second run' if a is None else 'original'} has a series"
     if original.points != replay.points:
-        return f"the replay logged {replay.points} points, not {original.points}"
+        return f"the second run logged {replay.points} points, not {original.points}"
     return "its series is not at hand, so only the final values could be compared"
 
 

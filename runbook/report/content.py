@@ -100,6 +100,11 @@ def bundle_id(report: Report) -> str:
     return f"sha256:{report.bundle_id.removeprefix('sha256:')}" if report.bundle_id else ""
 
 
+def other_side(report: Report) -> str:
+    """What the second record is called: `Replay`, or `Other run` where two runs are only compared."""
+    return "Replay" if report.replay is None or report.replay.kind == "replay" else "Other run"
+
+
 def command(record: Record) -> str:
     """The command, quoted for a shell."""
     return shlex.join(record.job.argv)

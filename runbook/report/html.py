@@ -33,6 +33,7 @@ class HtmlReporter:
             curves_left_out=more,
             box={"width": curves.WIDTH, "height": curves.HEIGHT},
             bundle_id=content.bundle_id(safe),
+            other=content.other_side(safe),
             command=content.command(safe.original),
             exact=figures.exact,
             signed=figures.signed,

@@ -33,6 +33,7 @@ class MarkdownReporter:
             claims=proof.claims(safe),
             checks=proof.checks(),
             bundle_id=content.bundle_id(safe),
+            other=content.other_side(safe),
             command=content.command(safe.original),
             md=escape,
             code=code,

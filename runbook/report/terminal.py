@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from runbook.model.record import Finding
 from runbook.model.verdict import Comparison, Difference, MetricComparison
-from runbook.report.content import Headline, Section, Tone, bundle_id, command, headline, sections
+from runbook.report.content import Headline, Section, Tone, bundle_id, command, headline, other_side, sections
 from runbook.report.figures import count, exact, signed
 from runbook.report.interface import Report
 from runbook.report.tame import tame
@@ -71,7 +71,7 @@ def show(report: Report, console: Console, *, everything: bool = False) -> None:
         for section in sections(safe):
             _section(section, console, everything)
     else:
-        _compared(safe.comparison, console, everything)
+        _compared(safe.comparison, other_side(safe).lower(), console, everything)
     if safe.engine:
         built = {None: "", True: "; environment found built", False: "; environment built for this replay"}
         _line(console, "engine", safe.engine + built[safe.cached])
@@ -110,9 +110,11 @@ def _line(console: Console, label: str, text: str, style: str = "") -> None:
     console.print(grid)
 
 
-def _compared(comparison: Comparison, console: Console, everything: bool) -> None:
+def _compared(comparison: Comparison, other: str, console: Console, everything: bool) -> None:
     if comparison.metrics:
-        console.print(_wide(comparison.metrics) if console.width >= 90 else _narrow(comparison.metrics))
+        console.print(
+            _wide(comparison.metrics, other) if console.width >= 90 else _narrow(comparison.metrics, other)
+        )
         _remarks(comparison.metrics, console)
     for text in comparison.overrides:
         _line(console, "override", text)
@@ -124,7 +126,7 @@ def _compared(comparison: Comparison, console: Console, everything: bool) -> Non
         console.print("Nothing else that is recorded differs.")
         return
     shown = comparison.differences if everything else comparison.differences[:_SHOWN]
-    console.print(_differences(shown, console.width))
+    console.print(_differences(shown, other, console.width))
     hidden = len(comparison.differences) - len(shown)
     if hidden:
         console.print(f"and {count(hidden, 'more difference')} of {shown[-1].risk} risk or less", style="dim")
@@ -140,20 +142,20 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _wide(metrics: tuple[MetricComparison, ...]) -> Table:
+def _wide(metrics: tuple[MetricComparison, ...], other: str) -> Table:
     from rich.text import Text
 
-    table = _table("metric", "original", "replay", "difference", "tolerance", "verdict")
+    table = _table("metric", "original", other, "difference", "tolerance", "verdict")
     for m in metrics:
         cells = (m.name, exact(m.original), exact(m.replay), signed(m), m.tolerance)
         table.add_row(*(Text(c) for c in cells), Text(m.verdict, _MARK[m.verdict]))
     return table
 
 
-def _narrow(metrics: tuple[MetricComparison, ...]) -> Table:
+def _narrow(metrics: tuple[MetricComparison, ...], other: str) -> Table:
     from rich.text import Text
 
-    table = _table("metric", "original → replay", "verdict")
+    table = _table("metric", f"original → {other}", "verdict")
     for m in metrics:
         table.add_row(
             Text(m.name), Text(f"{exact(m.original)} → {exact(m.replay)}"), Text(m.verdict, _MARK[m.verdict])
@@ -175,11 +177,11 @@ def _remarks(metrics: tuple[MetricComparison, ...], console: Console) -> None:
         console.print(f" and remarks on {count(len(said) - _SHOWN, 'more metric')}", style="dim")
 
 
-def _differences(differences: tuple[Difference, ...], width: int) -> Table:
+def _differences(differences: tuple[Difference, ...], other: str, width: int) -> Table:
     from rich.text import Text
 
     wide = width >= 90
-    table = _table("risk", "what differs", "original", "replay", *(["why it matters"] if wide else []))
+    table = _table("risk", "what differs", "original", other, *(["why it matters"] if wide else []))
     for d in differences:
         what = d.what if d.family in d.what else f"{d.family}: {d.what}"
         cells = [Text(what), Text(d.original), Text(d.replay), *([Text(d.why, "dim")] if wide else [])]

@@ -138,7 +138,7 @@ def test_nan_in_one_place_of_both_curves_is_identical_and_never_within_tolerance
     [
         (series(3.0, 2.0), "shorter: 2 of 3"),
         (series(3.0, 2.0, 1.0, 1.0), "longer: 4 points"),
-        (series(3.0, 2.0, 1.0, steps=(0, 2, 4)), "logged step 1 where the replay logged step 2"),
+        (series(3.0, 2.0, 1.0, steps=(0, 2, 4)), "logged step 1 where the second run logged step 2"),
     ],
 )
 def test_curves_of_other_steps_never_agree(other: Series, said: str) -> None:
@@ -165,7 +165,7 @@ def test_a_curve_that_is_not_at_hand_is_no_agreement() -> None:
 def test_a_metric_that_a_side_lacks_is_not_comparable_and_names_the_side() -> None:
     only_a, only_b = compare_metrics([metric(1.0)], [], {}, {}), compare_metrics([], [metric(1.0)], {}, {})
     assert [m.verdict for m in (*only_a, *only_b)] == ["not comparable", "not comparable"]
-    assert "replay" in only_a[0].reason
+    assert "second run" in only_a[0].reason
     assert "original" in only_b[0].reason
     assert only_a[0].difference is None
 
