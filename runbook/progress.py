@@ -24,10 +24,11 @@ class Silent:
     """A progress that shows nothing."""
 
     def say(self, text: str) -> None:
-        return None
+        """Say nothing."""
 
     @contextmanager
     def bar(self, label: str, total: int | None, unit: str = "B") -> Iterator[Callable[[int], None]]:
+        """Show nothing; the callable takes what it is given."""
         yield lambda _n: None
 
 

@@ -71,14 +71,17 @@ class DirectorySource:
         settle(self.files)
 
     def open(self, name: str) -> BinaryIO:
+        """Open one file for reading."""
         with rejecting(name):
             return open_beneath(self._path, name)
 
     def hash(self, names: Sequence[str], progress: Progress) -> list[Entry]:
+        """Hash these files: name, size and sha256 of each."""
         with rejecting("a file"):
             return hash_tree(self._path, names, progress=progress)
 
     def close(self) -> None:
+        """Release what is held."""
         return None
 
 
@@ -153,11 +156,13 @@ class ZipSource:
         return data
 
     def open(self, name: str) -> BinaryIO:
+        """Open one file for reading."""
         member = self._members[name]
         begin = member.offset + len(archive.local_header(member))
         return io.BufferedReader(_Slice(self._descriptor, begin, member.size), CHUNK)
 
     def hash(self, names: Sequence[str], progress: Progress) -> list[Entry]:
+        """Hash these files: name, size and sha256 of each."""
         large = [name for name in names if self.files[name] >= _LARGE]
         with (
             progress.bar("hashing", sum(self.files[name] for name in names)) as advance,
@@ -186,6 +191,7 @@ class ZipSource:
         return Entry(name, member.size, digest.hexdigest())
 
     def close(self) -> None:
+        """Release what is held."""
         os.close(self._descriptor)
 
 

@@ -43,7 +43,8 @@ def test_a_second_build_builds_nothing(runner: Runner, plan: Plan) -> None:
 def test_the_probe_runs_in_the_environment_and_its_output_is_bytes(runner: Runner) -> None:
     said = runner.engine.probe(
         runner.built,
-        b"import os, sys, greeting\nsys.stdout.buffer.write(b'\\xff\\0' + (greeting.TEXT + os.environ['LANG']).encode())",
+        b"import os, sys, greeting\n"
+        b"sys.stdout.buffer.write(b'\\xff\\0' + (greeting.TEXT + os.environ['LANG']).encode())",
         {"LANG": "C.UTF-8"},
     )
     assert said == b"\xff\0helloC.UTF-8"
