@@ -16,7 +16,7 @@ check "ruff check" "$bin/ruff" check runbook tests examples
 check "ruff format" "$bin/ruff" format --check --quiet runbook tests examples
 check "mypy --strict" "$bin/mypy"
 check "import-linter" "$bin/lint-imports"
-check "interrogate" "$bin/interrogate" -vv --fail-under 100 runbook
+check "interrogate" "$bin/interrogate" runbook
 
 if ((${#failed[@]})); then
   printf 'error: static checks failed: %s\n' "${failed[*]}" >&2
