@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from runbook import __version__
-from runbook.errors import RunbookError
+from runbook.errors import NeedMissing, RunbookError, UsageError
 
 VERBS: dict[str, str] = {
     "run": "Run a job under observation and record it.",
@@ -82,8 +82,14 @@ def run(argv: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted", "", 130)
     except BrokenPipeError:
+        # Whoever read our output has gone: nothing is wrong here.
         sys.stderr.close()
         return 0
+    except Exception as error:
+        if debug:
+            raise
+        code = NeedMissing.exit_code if isinstance(error, OSError) else UsageError.exit_code
+        return _fail(f"unexpected {type(error).__name__}: {error}", "the same with --debug shows where", code)
 
 
 def _fail(message: str, hint: str, code: int) -> int:

@@ -76,6 +76,9 @@ class Captured:
 def freeze(folder: RunFolder, choices: Choices, progress: Progress = SILENT) -> Captured:
     """Freeze one recorded run. Raises SecretFound, UsageError, NeedMissing, EnvironmentNotRebuilt."""
     record = folder.read()
+    if record.kind == "replay":
+        hint = "name the run that it replays; `runbook diff` compares both"
+        raise UsageError("a replay is not captured", record.run, hint=hint, id="capture-of-replay")
     target = _target(record, choices)
     record = msgspec.structs.replace(record, tolerances=_tolerances(choices.tolerances, record.tolerances))
     record, code = _decide(record, _code_entries(folder), choices.embed_limit)

@@ -199,3 +199,13 @@ def test_a_recorded_run_is_not_redeclared_at_capture(project: Project) -> None:
     assert done.code == 2
     assert "--input" in done.err
     assert not (project.folder / "x.runbook").exists()
+
+
+def test_capture_means_the_last_run_that_is_no_replay(project: Project) -> None:
+    project.run()
+    bundle = project.capture("one.runbook")
+    assert project.runbook("replay", bundle, "--engine", "local").code == 0
+    again = project.capture("two.runbook")
+    assert (again / "manifest-sha256.txt").read_bytes() == (bundle / "manifest-sha256.txt").read_bytes()
+    replay = max(p.name for p in (project.folder / ".runbook/runs").iterdir())
+    assert project.runbook("capture", replay).code == 2
