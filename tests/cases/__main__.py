@@ -66,7 +66,7 @@ def run_case(case: Case, work: Path) -> dict[str, object]:
     done = runbook("replay", bundle, "--engine", "docker", "-o", where, "--json", cwd=work, expect=None)
     took = time.monotonic() - began
     answer = json.loads(done.stdout) if done.stdout.startswith("{") else {}
-    metrics = {m["name"]: m for m in answer.get("metrics", [])}
+    metrics = {m["name"]: m for m in answer.get("comparison", {}).get("metrics", [])}
     wrong = [name for name in case.metrics if metrics.get(name, {}).get("verdict") != case.verdict]
     right = done.returncode == case.exit_code and answer.get("verdict") == case.verdict and not wrong
     return {
