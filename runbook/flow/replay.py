@@ -22,7 +22,7 @@ from runbook.engine.interface import Built, Engine, Limits, Mount, Plan, Sandbox
 from runbook.environment.index import Index
 from runbook.environment.wheels import fetch
 from runbook.errors import EnvironmentNotRebuilt, JobFailed, NeedMissing
-from runbook.flow import artifacts
+from runbook.flow import artifacts, codebase
 from runbook.flow.compose import Declared, Looked, compose
 from runbook.flow.preflight import Preflight, find_engine, look_ahead
 from runbook.launch.metrics import encode_series, read_metrics
@@ -92,7 +92,7 @@ def replay(path: Path, choices: Choices, progress: Progress = SILENT) -> Replaye
     engine.sweep()
     with open_bundle(path) as bundle, tempfile.TemporaryDirectory(prefix="runbook-replay-") as scratch:
         look_ahead(bundle, engine, choices.data).check()
-        with RunStore(Path.cwd()).recording() as folder:
+        with RunStore(codebase.find_root(Path.cwd())).recording() as folder:
             built = _rebuild(bundle, engine, Path(scratch), choices, progress)
             stage = _stage(bundle, Path(scratch), choices)
             progress.say(f"running the job on {engine.name}")
