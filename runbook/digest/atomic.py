@@ -19,7 +19,7 @@ _NOREPLACE: Final = 1
 _EXCHANGE: Final = 2
 
 
-def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+def write_atomic(path: Path, data: bytes | bytearray, *, mode: int = 0o644) -> None:
     """Write a file so that readers see the old or the new bytes, never a part; durable when it returns."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     try:

@@ -6,6 +6,7 @@ Memory stays flat: a buffer a core, and what the list of files itself takes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -30,6 +31,7 @@ CHUNK: Final = 1 << 20
 _LARGE: Final = 8 << 20
 """From here on a file is hashed in a thread: hashlib lets go of the interpreter's lock, and progress shows."""
 
+_NOT_REGULAR: Final = errno.EINVAL
 _BATCH_BYTES: Final = 16 << 20
 _BATCH_FILES: Final = 512
 _WORTH_A_PROCESS: Final = 32
@@ -73,8 +75,9 @@ def hash_tree(
     fingerprints: what `walk` saw; without it every file is stat-ed first.
     Raises OSError for a file that is gone, unreadable, a link or not regular.
     """
+    begun = time.time_ns()
     if fingerprints is None:
-        fingerprints = [fingerprint(os.lstat(root / path)) for path in paths]
+        fingerprints = [_look(root / path) for path in paths]
     results: list[Entry | None] = [None] * len(paths)
     pending: list[int] = []
     for index, mark in enumerate(fingerprints):
@@ -86,7 +89,7 @@ def hash_tree(
     if pending:
         total = sum(size_of(fingerprints[index]) for index in pending)
         with progress.bar("hashing", total) as advance:
-            _hash_all(_Work(root, paths, fingerprints, results, cache, advance), pending)
+            _hash_all(_Work(root, paths, fingerprints, results, cache, advance, begun), pending)
     return [entry for entry in results if entry is not None]
 
 
@@ -100,11 +103,14 @@ class _Work:
     results: list[Entry | None]
     cache: StatCache | None
     advance: Callable[[int], None]
+    begun: int
+    """Unix time in ns before any stat was taken."""
 
-    def keep(self, index: int, mark: Fingerprint, digest: bytes, begun: int) -> None:
-        self.results[index] = Entry(self.paths[index], size_of(mark), digest.hex())
-        if self.cache is not None:
-            self.cache.put(mark, digest, begun)
+    def keep(self, index: int, size: int, digest: bytes) -> None:
+        """Note a digest. The fingerprint is of before the file was read: who writes later changes it for good."""
+        self.results[index] = Entry(self.paths[index], size, digest.hex())
+        if self.cache is not None and size == size_of(self.fingerprints[index]):
+            self.cache.put(self.fingerprints[index], digest, self.begun)
 
 
 def _hash_all(work: _Work, pending: list[int]) -> None:
@@ -161,39 +167,38 @@ def _lane(work: _Work, jobs: SimpleQueue[list[int]], here: bool, stop: threading
             else:
                 if child is None:
                     child = stack.enter_context(_worker(work.root))
-                _hash_there(work, job, child)
+                _hash_there(work, job, child, stop)
 
 
 def _hash_here(work: _Work, index: int, stop: threading.Event) -> None:
-    begun = time.time_ns()
-    digest, buffer = hashlib.sha256(), memoryview(bytearray(CHUNK))
+    digest, size, buffer = hashlib.sha256(), 0, memoryview(bytearray(CHUNK))
     with _open(work.root / work.paths[index]) as file:
         while (read := file.readinto(buffer)) and not stop.is_set():  # type: ignore[attr-defined]
             digest.update(buffer[:read])
+            size += read
             work.advance(read)
-        mark = fingerprint(os.fstat(file.fileno()))
-    work.keep(index, mark, digest.digest(), begun)
+    work.keep(index, size, digest.digest())
 
 
-def _hash_there(work: _Work, batch: list[int], child: subprocess.Popen[bytes]) -> None:
-    begun = time.time_ns()
+def _hash_there(work: _Work, batch: list[int], child: subprocess.Popen[bytes], stop: threading.Event) -> None:
     request = b"\0".join([work.paths[index].encode() for index in batch])
     if child.stdin is None or child.stdout is None:
         raise AssertionError("a worker has pipes")
     child.stdin.write(worker.LENGTH.pack(len(request)) + request)
     child.stdin.flush()
-    size = worker.LENGTH.size + len(batch) * worker.RECORD.size
-    answer = child.stdout.read(size)
-    if len(answer) != size:
+    answer = child.stdout.read(len(batch) * worker.RECORD.size)
+    if len(answer) != len(batch) * worker.RECORD.size:
         raise OSError(f"a hashing process ended with {child.wait()}")
     total = 0
-    for position, index in enumerate(batch):
-        at = worker.LENGTH.size + position * worker.RECORD.size
-        if failed := answer[at]:
+    for index, (failed, size, digest) in zip(batch, worker.RECORD.iter_unpack(answer), strict=True):
+        if failed:
             raise OSError(failed, os.strerror(failed), str(work.root / work.paths[index]))
-        mark = answer[at + 1 : at + 41]
-        total += size_of(mark)
-        work.keep(index, mark, answer[at + 41 : at + 73], begun)
+        if size != size_of(work.fingerprints[index]):
+            # It changed since it was listed, maybe into something that is no file: look again, closely.
+            _hash_here(work, index, stop)
+            continue
+        total += size
+        work.keep(index, size, digest)
     work.advance(total)
 
 
@@ -229,9 +234,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _look(path: Path) -> Fingerprint:
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(_NOT_REGULAR, "not a regular file", str(path))
+    return fingerprint(status)
+
+
 def _open(path: Path) -> BinaryIO:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(worker.NOT_REGULAR, "not a regular file", str(path))
+        raise OSError(_NOT_REGULAR, "not a regular file", str(path))
     return os.fdopen(descriptor, "rb", buffering=0)

@@ -25,7 +25,7 @@ def digest_tree(
 def tree_of(entries: list[Entry], shape: Shape = Shape()) -> Tree:
     """The value of a tree with these files."""
     return Tree(
-        digest=manifest.digest(manifest.render(entries)),
+        digest=manifest.tree_digest(entries),
         files=len(entries),
         bytes=sum(entry.size for entry in entries),
         shape=shape,

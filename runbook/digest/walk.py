@@ -53,33 +53,34 @@ def walk(root: Path, *, skip: Skip | None = None) -> Listing:
         with os.scandir(root / prefix if prefix else root) as entries:
             for entry in entries:
                 seen = True
-                path = prefix + entry.name
-                if not (path.isascii() and path.isprintable() and "\\" not in path):
+                name = entry.name
+                path = prefix + name
+                if not (name.isascii() and name.isprintable() and "\\" not in name):
                     _refuse(path)
                 folder = entry.is_dir(follow_symlinks=False)
                 if skip is not None and skip(path, folder):
                     continue
                 if folder:
                     pending.append(path + "/")
-                elif entry.is_symlink():
-                    links.append(Link(path=path, target=_target(entry.path)))
                 elif entry.is_file(follow_symlinks=False):
                     status = entry.stat(follow_symlinks=False)
                     found.append((path, fingerprint(status)))
                     if status.st_mode & 0o100:
                         executables.append(path)
+                elif entry.is_symlink():
+                    links.append(Link(path=path, target=_target(entry.path)))
                 else:
                     others.append(path)
         if not seen and prefix:
             empty.append(prefix[:-1])
-    found.sort(key=lambda pair: pair[0].encode())
+    found.sort()  # Strings sort by code point, which is how their UTF-8 bytes sort.
     return Listing(
         files=[path for path, _ in found],
         fingerprints=[mark for _, mark in found],
-        links=tuple(sorted(links, key=lambda link: link.path.encode())),
-        executables=tuple(sorted(executables, key=str.encode)),
-        empty_directories=tuple(sorted(empty, key=str.encode)),
-        others=tuple(sorted(others, key=str.encode)),
+        links=tuple(sorted(links, key=lambda link: link.path)),
+        executables=tuple(sorted(executables)),
+        empty_directories=tuple(sorted(empty)),
+        others=tuple(sorted(others)),
     )
 
 

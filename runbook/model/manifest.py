@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from typing import NamedTuple
 
 
@@ -25,8 +26,23 @@ _LINE = re.compile(r"([0-9a-f]{64}) (0|[1-9][0-9]{0,18}) ([^\x00-\x1f\x7f]+)")
 
 def render(entries: Iterable[Entry]) -> bytes:
     """The manifest of these files. Order of the argument does not matter."""
-    ordered = sorted(entries, key=lambda e: e.path.encode())
-    return "".join([f"{e.sha256} {e.size} {e.path}\n" for e in ordered]).encode()
+    return b"".join(_blocks(entries))
+
+
+def tree_digest(entries: Iterable[Entry]) -> str:
+    """The digest of the manifest of these files, without holding its text."""
+    digest = hashlib.sha256()
+    for block in _blocks(entries):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _blocks(entries: Iterable[Entry]) -> Iterator[bytes]:
+    # Strings sort by code point, which is how their UTF-8 bytes sort.
+    ordered = sorted(entries, key=itemgetter(0))
+    for start in range(0, len(ordered), 4096):
+        lines = [f"{sha256} {size} {path}\n" for path, size, sha256 in ordered[start : start + 4096]]
+        yield "".join(lines).encode()
 
 
 def parse(text: bytes) -> list[Entry]:
