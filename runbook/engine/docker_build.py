@@ -7,7 +7,9 @@ full id as a label, so that a second replay builds nothing.
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,13 +136,29 @@ def _tools(plan: Plan, folder: Path) -> dict[str, Path]:
     # Copied, so that the engine needs to see one folder of ours and the package's own modes do not matter.
     script = folder / "install.py"
     shutil.copyfile(install.__file__, script)
+    binary = Path(uv.find_uv_bin()).resolve()
+    libraries = folder / "libraries"
+    libraries.mkdir()
+    for library in _libraries(binary):
+        shutil.copyfile(library, libraries / library.name)
+        (libraries / library.name).chmod(0o755)
     return {
         "install.py": script,
+        "libraries": libraries,
         "requirements.txt": plan.requirements.resolve(),
         "wheels": plan.wheels().resolve(),
-        "uv": Path(uv.find_uv_bin()).resolve(),
+        "uv": binary,
         "pip": Path(pip.__file__).parent.resolve(),
     }
+
+
+def _libraries(binary: Path) -> list[Path]:
+    """Loader and libraries of an executable of this machine, for a base that has others or none."""
+    try:
+        said = subprocess.run(["ldd", str(binary)], capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return []
+    return [Path(path) for path in re.findall(r"(?:=> |^\s+)(/\S+) \(0x", said, re.MULTILINE)]
 
 
 def _exists(api: APIClient, name: str, path: str) -> bool:

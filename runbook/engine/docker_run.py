@@ -123,9 +123,8 @@ def probe(daemon: Daemon, built: Built, script: bytes, given: Mapping[str, str])
 def _user(daemon: Daemon) -> str:
     """Who the job is: never root of this machine."""
     if daemon.rootless:
-        return (
-            "0:0"  # Rootless: this is the caller, without any capability; another id could not write the output.
-        )
+        # This is the caller, without any capability; another id could not write the output.
+        return "0:0"
     if os.getuid() == 0:
         return f"{_NOBODY}:{_NOBODY}"
     return f"{os.getuid()}:{os.getgid()}"

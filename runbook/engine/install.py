@@ -1,7 +1,7 @@
 """Runs inside the container of the base, offline: makes the virtual environment and installs the locked wheels.
 
 Standard library only, Python 3.8 or later, no import from runbook: it is mounted into foreign environments.
-argv: TARGET FOLDER MINOR, where FOLDER holds `wheels/`, `requirements.txt`, `uv` and `pip/`, and MINOR is `3.11`.
+argv: TARGET FOLDER MINOR; MINOR is like `3.11`, FOLDER holds `wheels/ requirements.txt uv libraries/ pip/`.
 Prints one JSON object on the last line of stdout. No code of the bundle runs: wheels are unpacked and compiled,
 source distributions are refused.
 """
@@ -19,12 +19,28 @@ OTHER_PYTHON = 3
 """Exit code: the base's Python is not of the minor version that the lock is for."""
 
 
-def works(argv):
-    """Whether a tool starts here at all: the uv executable needs a C library that an image may lack."""
-    try:
-        return subprocess.call(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
-    except OSError:
-        return False
+def find_uv(folder):
+    """The command that starts uv here, or None: a base may lack the C library, or a part of it, that uv needs."""
+    uv, libraries = os.path.join(folder, "uv"), os.path.join(folder, "libraries")
+    loaders = sorted(name for name in os.listdir(libraries) if name.startswith("ld-"))
+    for command in [[uv]] + [[os.path.join(libraries, name), "--library-path", libraries, uv] for name in loaders]:
+        try:
+            silent = subprocess.DEVNULL
+            if subprocess.call(command + ["--version"], stdout=silent, stderr=silent) == 0:
+                return command
+        except OSError:
+            continue
+    return None
+
+
+def compile_modules(python, target):
+    """Compile what a job may import, on all cores; a package's own tests, half of many, are left out.
+
+    Without `site`, so that no .pth line of a package runs. A module that does not compile is left as it is.
+    """
+    options = ["-I", "-S", "-m", "compileall", "-q", "-q", "-j", "0", "-x", "/tests?/"]
+    lib = os.path.join(target, "lib")
+    subprocess.call([python] + options + [lib], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def main():
@@ -37,19 +53,18 @@ def main():
     if found != minor:
         print(json.dumps(told))
         return OTHER_PYTHON
-    uv, wheels = os.path.join(folder, "uv"), os.path.join(folder, "wheels")
+    uv, wheels = find_uv(folder), os.path.join(folder, "wheels")
     requirements, cache = os.path.join(folder, "requirements.txt"), target + ".cache"
     common = ["--require-hashes", "--no-index", "--no-deps", "--find-links", wheels, "-r", requirements]
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    if works([uv, "--version"]):
+    if uv:
         told["tool"] = "uv"
         # The cache lies beside the target, on the same file system, so that files are linked, not copied.
-        quiet = [uv, "--offline", "--no-config", "--no-progress", "--quiet", "--cache-dir", cache]
+        quiet = uv + ["--offline", "--no-config", "--no-progress", "--quiet", "--cache-dir", cache]
         commands = [
             quiet + ["venv", "--no-project", "--python", sys.executable, target],
             quiet
             + ["pip", "install", "--python", target + "/bin/python", "--no-build", "--link-mode", "hardlink"]
-            + ["--compile-bytecode"]
             + common,
         ]
     else:
@@ -58,7 +73,15 @@ def main():
         commands = [
             [sys.executable, "-m", "venv", "--without-pip", target],
             pip
-            + ["install", "--quiet", "--no-cache-dir", "--disable-pip-version-check", "--only-binary", ":all:"]
+            + [
+                "install",
+                "--quiet",
+                "--no-cache-dir",
+                "--disable-pip-version-check",
+                "--no-compile",
+                "--only-binary",
+                ":all:",
+            ]
             + common,
         ]
     for command in commands:
@@ -66,6 +89,7 @@ def main():
         if code:
             return 1
     shutil.rmtree(cache, ignore_errors=True)
+    compile_modules(sys.executable, target)
     print(json.dumps(told))
     return 0
 

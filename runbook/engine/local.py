@@ -16,6 +16,7 @@ import platformdirs
 from runbook.engine import owner
 from runbook.engine.docker_build import minor, not_installed, substitutions
 from runbook.engine.enter import resolve, restore
+from runbook.engine.install import compile_modules
 from runbook.engine.interface import Built, Mount, Plan, Sandbox
 from runbook.engine.lock import alone
 from runbook.errors import EnvironmentNotRebuilt, NeedMissing
@@ -171,11 +172,12 @@ def _install(plan: Plan, target: Path) -> None:
             )
         python = str(target / "bin" / "python")
         command = [*tool, "pip", "install", "--python", python, "--no-build", "--link-mode", "hardlink"]
-        command += ["--compile-bytecode", "--require-hashes", "--no-index", "--no-deps"]
+        command += ["--require-hashes", "--no-index", "--no-deps"]
         done = _call([*command, "--find-links", str(plan.wheels()), "-r", str(plan.requirements)])
     if done.returncode:
         raise not_installed(done.stderr or done.stdout, done.returncode)
-    said = _call([python, "-I", "-c", "import platform; print(platform.python_version())"])
+    compile_modules(python, str(target))
+    said = _call([python, "-I", "-S", "-c", "import platform; print(platform.python_version())"])
     (target / _READY).write_text(said.stdout.strip())
 
 

@@ -183,26 +183,30 @@ def test_a_failed_build_leaves_no_image_and_no_container(
     assert not docker_client.containers(all=True, filters={"label": f"{owner.LABEL}={owner.owner()}"})
 
 
-def test_where_uv_does_not_start_pip_installs_the_same(
+INSTALLER = "import greeting as g\nprint(open(g.__file__.replace('greeting.py', 'greeting-1.0.dist-info/INSTALLER')).read())"
+
+
+def test_uv_installs_even_where_the_base_lacks_its_libraries(
     other: Callable[..., Plan], tmp_path: Path, runner: Runner
 ) -> None:
     digest = make_layout(tmp_path / "base", libgcc=False)
     built = build(other(layout=tmp_path / "base", base={"digest": digest}))
+    assert replace(runner, built=built).output(INSTALLER) == "uv"
+
+
+def test_where_uv_does_not_start_pip_installs_the_same(
+    other: Callable[..., Plan], runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uv.find_uv_bin", lambda: "/bin/false")
     listing = (
         "import os, greeting\nroot = os.path.dirname(greeting.__file__)\n"
         "print(sorted(os.path.relpath(os.path.join(f, n), root) for f, _, ns in os.walk(root) for n in ns))"
     )
-    tools = ("_virtualenv", "INSTALLER", "REQUESTED", "__pycache__")
 
     def files(one: Runner) -> list[str]:
-        return [name for name in ast.literal_eval(one.output(listing)) if not any(t in name for t in tools)]
+        marks = ("REQUESTED", "_virtualenv", "uv_cache.json")  # What each tool leaves for itself.
+        return [name for name in ast.literal_eval(one.output(listing)) if not any(mark in name for mark in marks)]
 
-    with_pip = replace(runner, built=built)
-    assert (
-        with_pip.output(
-            "import greeting; print(open(greeting.__file__.replace('greeting.py', "
-            "'greeting-1.0.dist-info/INSTALLER')).read().strip())"
-        )
-        == "pip"
-    )
-    assert files(with_pip) == files(runner) != []
+    with_pip = replace(runner, built=build(other()))
+    assert (runner.output(INSTALLER), with_pip.output(INSTALLER)) == ("uv", "pip")
+    assert files(with_pip) == files(runner)
