@@ -1,6 +1,7 @@
 """What goes into a bundle comes out, for any name and content; any change of a byte is caught."""
 
 import json
+import re
 import tempfile
 import zipfile
 from pathlib import Path
@@ -24,6 +25,7 @@ from runbook.model.path import collision, defect
 from runbook.model.record import Record
 from tests.factories import CODE, SERIES, make_bundle, make_code, make_input, make_record
 
+ROOT = Path(__file__).parents[2]
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -250,3 +252,18 @@ def test_more_than_65535_files_are_counted_by_zip64(tmp_path):
 def test_a_record_is_the_same_after_a_round_trip_through_json():
     record = make_record()
     assert msgspec.json.decode(msgspec.json.encode(record), type=Record) == record
+
+
+def test_the_published_schema_is_the_one_in_bundles():
+    published = (ROOT / "docs" / "record.schema.json").read_bytes()
+    assert published == record_schema(), "run `make golden`"
+
+
+def test_every_defect_is_documented():
+    sources = [*ROOT.glob("runbook/bundle/*.py"), ROOT / "runbook/model/path.py"]
+    text = "".join(path.read_text() for path in sources)
+    found = re.findall(r'id="([a-z-]+)"|(?:Broken|Defect|_Refused|= )\("([a-z0-9-]+)"', text)
+    defects = {one or other for one, other in found}
+    documented = set(re.findall(r"`([a-z-]+)`", (ROOT / "docs" / "bundle-format.md").read_text()))
+    assert len(defects) > 30
+    assert defects - documented == set()

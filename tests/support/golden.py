@@ -1,4 +1,4 @@
-"""`make golden`: rewrite what is generated. Today: the help texts in README.md, between their marks."""
+"""`make golden`: rewrite what is generated: the help texts in README.md and the schema of the record."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+
+from runbook.bundle.schema import record_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -33,3 +35,4 @@ def regenerated(text: str) -> str:
 
 if __name__ == "__main__":
     README.write_text(regenerated(README.read_text()))
+    (ROOT / "docs" / "record.schema.json").write_bytes(record_schema())
