@@ -183,7 +183,10 @@ def test_a_failed_build_leaves_no_image_and_no_container(
     assert not docker_client.containers(all=True, filters={"label": f"{owner.LABEL}={owner.owner()}"})
 
 
-INSTALLER = "import greeting as g\nprint(open(g.__file__.replace('greeting.py', 'greeting-1.0.dist-info/INSTALLER')).read())"
+INSTALLER = """
+import greeting as g
+print(open(g.__file__.replace("greeting.py", "greeting-1.0.dist-info/INSTALLER")).read())
+"""
 
 
 def test_uv_installs_even_where_the_base_lacks_its_libraries(
