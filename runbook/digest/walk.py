@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,25 +51,27 @@ def walk(root: Path, *, skip: Skip | None = None) -> Listing:
     while pending:
         prefix = pending.pop()
         seen = False
-        with os.scandir(root / prefix if prefix else root) as entries:
+        # By descriptor: the kernel then looks up names in one folder instead of whole paths.
+        with _folder(root, prefix) as descriptor, os.scandir(descriptor) as entries:
             for entry in entries:
                 seen = True
                 name = entry.name
                 path = prefix + name
                 if not (name.isascii() and name.isprintable() and "\\" not in name):
                     _refuse(path)
-                folder = entry.is_dir(follow_symlinks=False)
+                file = entry.is_file(follow_symlinks=False)
+                folder = not file and entry.is_dir(follow_symlinks=False)
                 if skip is not None and skip(path, folder):
                     continue
-                if folder:
-                    pending.append(path + "/")
-                elif entry.is_file(follow_symlinks=False):
+                if file:
                     status = entry.stat(follow_symlinks=False)
                     found.append((path, fingerprint(status)))
                     if status.st_mode & 0o100:
                         executables.append(path)
+                elif folder:
+                    pending.append(path + "/")
                 elif entry.is_symlink():
-                    links.append(Link(path=path, target=_target(entry.path)))
+                    links.append(Link(path=path, target=_target(name, descriptor)))
                 else:
                     others.append(path)
         if not seen and prefix:
@@ -84,8 +87,17 @@ def walk(root: Path, *, skip: Skip | None = None) -> Listing:
     )
 
 
-def _target(path: str) -> str:
-    target = os.readlink(path)  # noqa: PTH115 - a str from scandir
+@contextlib.contextmanager
+def _folder(root: Path, prefix: str) -> Iterator[int]:
+    descriptor = os.open(root / prefix, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _target(name: str, folder: int) -> str:
+    target = os.readlink(name, dir_fd=folder)
     if text_defect(target):
         _refuse(target)
     return target
