@@ -61,9 +61,14 @@ def mount_field(name: str, value: str) -> str:
 
 
 def image_tag(environment_id: str) -> str:
-    """What plain Docker calls the environment. Not the name that runbook's own engine trusts."""
-    digest = environment_id.removeprefix("sha256:")
-    return f"runbook/plain:{digest[:24]}" if re.fullmatch(r"[0-9a-f]{64}", digest) else "runbook/plain:unknown"
+    """What plain Docker calls the environment. Not the name that runbook's own engine trusts.
+
+    Raises ValueError for what is no `sha256:…`: an image is used again by this name.
+    """
+    match = re.fullmatch(r"sha256:([0-9a-f]{24})[0-9a-f]{40}", environment_id)
+    if match is None:
+        raise ValueError("its environment has no id")
+    return f"runbook/plain:{match[1]}"
 
 
 def dockerfile(record: Record) -> str:

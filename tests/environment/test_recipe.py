@@ -119,9 +119,10 @@ def test_hostile_records_give_scripts_that_hold_every_value_exactly(
 @given(st.text(max_size=60))
 def test_a_name_cannot_leave_the_comments_of_the_dockerfile(name: str) -> None:
     lines = dockerfile(make_record(name=name)).splitlines()
-    assert [line for line in lines if line.startswith(("FROM", "ARG", "USER"))][1:] == [
+    assert [line for line in lines if line.startswith(("FROM", "RUN", "USER"))] == [
         "FROM ${BASE} AS build",
         "USER 0",
+        "RUN set -eu; \\",
         "FROM ${BASE}",
     ]
     assert len(lines) == len(dockerfile(make_record(name="plain")).splitlines())
@@ -139,6 +140,8 @@ def test_without_an_environment_both_say_so() -> None:
     record = make_record(environment=make_environment(base=missing("no registry and no interpreter")))
     assert "no registry and no interpreter" in dockerfile(record)
     assert "its environment is not known" in replay_script(record, STARTER)
+    nameless = make_record(environment=make_environment(id=missing("no base")))
+    assert "its environment has no id" in replay_script(nameless, STARTER)
 
 
 def test_the_tag_is_not_the_one_that_the_engine_trusts() -> None:
@@ -300,7 +303,8 @@ def test_a_bundle_replays_with_docker_and_a_shell_alone(
     }
     layers = docker_client.history(one.tag)
     assert sum(layer["Size"] for layer in layers[:2]) < 1 << 20, "a wheel or pip was stored in a layer"
-    assert not docker_client.containers(all=True, filters={"name": "runbook-replay-"})
+    assert not docker_client.containers(all=True, filters={"label": "runbook.stage"})
+    assert not docker_client.images(filters={"label": "runbook.stage", "dangling": True})
     again = replay(one.bundle, tmp_path / "out")
     assert again.returncode == 2
     (one.bundle / "data" / "code" / "train.py").write_text("print('other')\n")
@@ -310,7 +314,7 @@ def test_a_bundle_replays_with_docker_and_a_shell_alone(
 
 @pytest.mark.docker
 def test_locked_wheels_are_fetched_with_a_network_and_hash_checked(
-    captured: Callable[..., Captured], own_index: OwnIndex, tmp_path: Path
+    captured: Callable[..., Captured], own_index: OwnIndex, docker_client: Any, tmp_path: Path
 ) -> None:
     one = captured(carry=False)
     own_index.add(one.wheel)
@@ -321,6 +325,10 @@ def test_locked_wheels_are_fetched_with_a_network_and_hash_checked(
     assert "hash" in refused.stderr.lower()
     own_index.replaced.clear()
     assert replay(one.bundle, tmp_path / "out", **network).returncode == 3
+    own_index.asked.clear()
+    assert replay(one.bundle, tmp_path / "again", **network).returncode == 3
+    assert own_index.asked == [], "a second replay builds nothing"
+    docker_client.remove_image(one.tag, force=True)
     folder = tmp_path / "wheels"
     folder.mkdir()
     shutil.copy(one.wheel, folder)
