@@ -8,6 +8,7 @@ name is not searched again. What a program opens by name at run time (dlopen) is
 from __future__ import annotations
 
 import hashlib
+import platform
 import re
 import subprocess
 from collections.abc import Iterator
@@ -33,7 +34,17 @@ _LIBC = re.compile(
 """The C library and its loader: the base's own, never brought along."""
 
 _INTERPRETER = re.compile(r"libpython\d.*\.so.*")
-_DEFAULT = ("/lib64", "/usr/lib64", "/lib", "/usr/lib", "/usr/local/lib")
+_TRIPLET = f"{platform.machine()}-linux-gnu"
+_DEFAULT = (
+    f"/lib/{_TRIPLET}",
+    f"/usr/lib/{_TRIPLET}",
+    "/lib64",
+    "/usr/lib64",
+    "/lib",
+    "/usr/lib",
+    "/usr/local/lib",
+)
+"""Debian's multiarch folders first: its loader knows them without a cache, which a small image has not."""
 
 
 @dataclass(frozen=True)
