@@ -12,6 +12,7 @@ from runbook.bundle.read import Bundle, open_bundle
 from runbook.errors import BundleRejected
 from runbook.model import manifest
 from runbook.model.data import Input, Output
+from runbook.model.environment import environment_id
 from runbook.model.manifest import Entry
 from runbook.model.record import Record
 from runbook.progress import SILENT, Progress
@@ -132,6 +133,20 @@ def _check_lock(bundle: Bundle, record: Record) -> None:
         _check_layout(base.digest, image)
     elif image:
         raise BundleRejected("an image that the record does not name", layout.IMAGE, id="record-mismatch")
+    _check_id(record)
+
+
+def _check_id(record: Record) -> None:
+    """The environment id is that of its parts: it names a cached image, which no bundle may claim for another."""
+    environment = record.environment
+    stated = environment.id.value
+    if stated is None:
+        return
+    base, interpreter, lock = environment.base.value, environment.interpreter.value, environment.lock.value
+    if base is None or interpreter is None or lock is None:
+        raise BundleRejected("an environment id without its parts", stated, id="environment-id")
+    if environment_id(base, interpreter, lock, environment.libraries) != stated:
+        raise BundleRejected("not the id of the environment that the record names", stated, id="environment-id")
 
 
 def _check_layout(digest: str, image: Iterable[Entry]) -> None:

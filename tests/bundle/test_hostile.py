@@ -17,6 +17,7 @@ import pytest
 from runbook.bundle import archive, layout
 from runbook.bundle.read import open_bundle
 from runbook.cli.main import run
+from runbook.model.environment import Environment, environment_id
 from runbook.model.fact import observed
 from tests.factories import INPUTS, entries_of, make_bundle, make_code, make_environment, make_input, make_record
 
@@ -88,6 +89,11 @@ def in_manifest(old: bytes, new: bytes) -> Callable[[Path], None]:
 
 def record_with(**overrides: object) -> Callable[[Path], None]:
     return sealed(write(layout.RECORD, msgspec.json.encode(make_record(**overrides))))
+
+
+def of_another_environment() -> Environment:
+    """An environment that claims the cached image of another one."""
+    return msgspec.structs.replace(make_record().environment, id=observed("sha256:" + "0" * 64))
 
 
 def fifo(bundle: Path) -> None:
@@ -232,6 +238,7 @@ DIRECTORY: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a record that is a list": (sealed(write(layout.RECORD, b"[]")), "bad-record"),
     "a record of another code": (record_with(code=make_code({"train.py": b"other\n"})), "record-mismatch"),
+    "the id of another environment": (record_with(environment=of_another_environment()), "environment-id"),
     "code that the record does not list": (sealed(write("data/code/extra.py")), "record-mismatch"),
     "a code manifest that is not one": (sealed(write(layout.CODE_MANIFEST, b"x\n")), "bad-manifest"),
     "another input than recorded": (
@@ -296,7 +303,9 @@ def test_a_carried_base_must_be_the_recorded_one(tmp_path, capsys):
     assert defect_of(wrong, capsys) == (5, "record-mismatch")
     blob = b"layer"
     good = msgspec.structs.replace(base, digest="sha256:" + layout.sha256(blob))
-    record = make_record(environment=msgspec.structs.replace(environment, base=observed(good)))
+    identity = environment_id(good, environment.interpreter.value, environment.lock.value, environment.libraries)
+    named = msgspec.structs.replace(environment, base=observed(good), id=observed(identity))
+    record = make_record(environment=named)
     image = {"data/image/index.json": b"{}", f"data/image/blobs/sha256/{layout.sha256(blob)}": blob}
     assert defect_of(make_bundle(tmp_path, record, name="good", extra=image), capsys) == (0, "")
     image[f"data/image/blobs/sha256/{'0' * 64}"] = b"other"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from runbook.engine import owner
 from runbook.engine.interface import Limits, Mount
 from runbook.errors import NeedMissing
 from runbook.model.code import Link, Shape
@@ -192,7 +193,8 @@ def test_output_is_shown_on_stderr_without_terminal_escapes(
 
 def test_no_container_volume_or_folder_is_left(runner: Runner, tmp_path: Path) -> None:
     def seen() -> tuple[str, str]:
-        ask = ["docker", "ps", "-aq", "--filter", "label=org.runbook.owner"]
+        # Other tests use the same engine at the same time: only what this process owns counts.
+        ask = ["docker", "ps", "-aq", "--filter", f"label={owner.LABEL}={owner.owner()}"]
         volumes = subprocess.run(
             ["docker", "volume", "ls", "-q"], capture_output=True, text=True, check=True
         ).stdout

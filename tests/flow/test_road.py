@@ -190,7 +190,7 @@ def test_ctrl_c_in_a_replay_exits_130_and_leaves_nothing(project: Project) -> No
     assert sorted(p.name for p in (project.folder / ".runbook/runs").iterdir()) == before
     listed = ["docker", "ps", "-a", "--format", '{{.Label "org.runbook.owner"}}']
     owners = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert not [owner for owner in owners if owner.startswith(f"{process.pid}-")]
+    assert not [owner for owner in owners if f"-{process.pid}-" in owner]
 
 
 def test_a_recorded_run_is_not_redeclared_at_capture(project: Project) -> None:

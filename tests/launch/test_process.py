@@ -131,7 +131,7 @@ def test_times_are_utc(driver):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_us_reaches_the_job_and_is_recorded(driver, number):
     process = driver.start("sh", "-c", "echo ready; exec sleep 60")
-    assert process.stdout.read(6) == b"ready\n"
+    assert process.stdout.readline() == b"ready\n"
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == 128 + number
@@ -140,9 +140,9 @@ def test_a_signal_to_us_reaches_the_job_and_is_recorded(driver, number):
 
 
 def test_a_job_that_handles_ctrl_c_ends_as_it_likes_and_is_recorded_as_interrupted(driver):
-    code = "import time\nprint('ready', flush=True)\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print('saved')"
+    code = "import time\ntry: print('ready', flush=True); time.sleep(60)\nexcept KeyboardInterrupt: print('saved')"
     process = driver.start(*python(code))
-    assert process.stdout.read(6) == b"ready\n"
+    assert process.stdout.readline() == b"ready\n"
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert (out, process.returncode) == (b"saved\n", 0)
@@ -152,7 +152,7 @@ def test_a_job_that_handles_ctrl_c_ends_as_it_likes_and_is_recorded_as_interrupt
 def test_the_third_ctrl_c_ends_a_job_that_ignores_it(driver):
     code = "import signal, time; signal.signal(2, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
     process = driver.start(*python(code))
-    assert process.stdout.read(6) == b"ready\n"
+    assert process.stdout.readline() == b"ready\n"
     for _ in range(3):
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)
