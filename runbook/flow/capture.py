@@ -80,13 +80,15 @@ def freeze(folder: RunFolder, choices: Choices, progress: Progress = SILENT) -> 
         hint = "name the run that it replays; `runbook diff` compares both"
         raise UsageError("a replay is not captured", record.run, hint=hint, id="capture-of-replay")
     target = _target(record, choices)
+    index = Index(platformdirs.user_cache_path("runbook"), ("--no-index",) if choices.offline else ())
+    index.warm()
     record = msgspec.structs.replace(record, tolerances=_tolerances(choices.tolerances, record.tolerances))
     record, code = _decide(record, _code_entries(folder), choices.embed_limit)
     materials = _materials(folder, record, code)
     clean = cleanse(record, materials, redact=choices.redact, progress=progress)
     probe = _probe(folder)
     with tempfile.TemporaryDirectory(prefix="runbook-capture-") as scratch:
-        locked = _lock(clean.record, probe, Path(scratch) / "lock", choices, progress)
+        locked = _lock(clean.record, probe, Path(scratch) / "lock", index, progress)
         interpreter = _interpreter(clean.record)
         base = resolve_base(
             interpreter,
@@ -195,11 +197,10 @@ def _interpreter(record: Record) -> Interpreter:
     return value
 
 
-def _lock(record: Record, probe: Probe, target: Path, choices: Choices, progress: Progress) -> LockResult:
+def _lock(record: Record, probe: Probe, target: Path, index: Index, progress: Progress) -> LockResult:
     from packaging.utils import canonicalize_name
 
     installed: dict[str, Installed] = {canonicalize_name(d.name): d for d in probe.distributions}
-    index = Index(platformdirs.user_cache_path("runbook"), ("--no-index",) if choices.offline else ())
     return make_lock(
         record.environment.packages, _interpreter(record), installed, target, index=index, progress=progress
     )
