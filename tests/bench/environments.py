@@ -53,7 +53,7 @@ def prepare(under: Path) -> Prepared:
 def locking(prepared: Prepared, runs: int) -> Iterator[Figure]:
     """Hashes for the installed pins: warm, and with empty caches."""
     pins = prepared.work / "pins.in"
-    names = json.loads((prepared.run / "record.json").read_text())["environment"]["packages"]
+    names = json.loads((prepared.run / "draft.json").read_text())["environment"]["packages"]
     pins.write_text("".join(f"{p['name']}=={p['version']}\n" for p in names))
     target, ours_cache, uv_cache = (prepared.work / name for name in ("locked", "cache-ours", "cache-uv"))
 
@@ -125,13 +125,11 @@ def replaying(prepared: Prepared, runs: int) -> Iterator[Figure]:
 
 def _image(command: tuple[str | Path, ...], prepared: Prepared) -> tuple[str, str]:
     """The rebuilt environment's image and its Python, after one replay has made it."""
-    listing = ["docker", "images", "--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}"]
     seconds(Contender("first replay", command, cwd=prepared.work))
-    record = json.loads((prepared.bundle / "data" / "record.json").read_text())
-    identity = record["environment"]["id"]["value"].removeprefix("sha256:")
-    lines = subprocess.run(listing, check=True, capture_output=True, text=True).stdout.splitlines()
-    name = next(line.split()[1] for line in lines if identity[:12] in line)
-    return name, record["environment"]["base"]["value"]["python"]
+    environment = json.loads((prepared.bundle / "data" / "record.json").read_text())["environment"]
+    name = f"runbook/env:{environment['id']['value'].removeprefix('sha256:')[:24]}"
+    subprocess.run(["docker", "image", "inspect", name], check=True, capture_output=True)
+    return name, environment["base"]["value"]["python"]
 
 
 def _uv_sync(prepared: Prepared) -> Contender:

@@ -15,7 +15,7 @@ from runbook.observe.probing import Probe
 
 def main() -> None:
     run, target = Path(sys.argv[1]), Path(sys.argv[2])
-    record = msgspec.json.decode((run / "record.json").read_bytes(), type=Record)
+    record = msgspec.json.decode((run / "draft.json").read_bytes(), type=Record)
     probe = msgspec.json.decode((run / "probe.json").read_bytes(), type=Probe)
     interpreter = record.environment.interpreter.value
     assert interpreter is not None
