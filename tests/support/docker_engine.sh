@@ -24,9 +24,17 @@ fail() {
 
 start() { # extra arguments of dockerd
   # A pid file that a crash left behind, or one of a machine that was copied, stops dockerd from starting.
-  if [[ -f $pidfile ]] && ! grep -qs dockerd "/proc/$(<"$pidfile")/comm"; then
-    rm -f "$pidfile"
-  fi
+  # One that is just ending, or ended and was not reaped yet, still has its name for a moment.
+  local tries
+  for ((tries = 0; tries < 20; tries++)); do
+    [[ -f $pidfile ]] || break
+    if ! grep -qsE '^Name:[[:space:]]*dockerd' "/proc/$(<"$pidfile")/status" \
+      || grep -qsE '^State:[[:space:]]*Z' "/proc/$(<"$pidfile")/status"; then
+      rm -f "$pidfile"
+      break
+    fi
+    sleep 0.5
+  done
   setsid dockerd "$@" >"$log" 2>&1 </dev/null &
   local daemon=$! waited
   for ((waited = 0; waited < 120; waited++)); do
