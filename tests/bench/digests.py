@@ -53,9 +53,7 @@ def unchanged(size: Size, under: Path, runs: int) -> Iterator[Figure]:
     where = {"GIT_DIR": str(tree.bag / "git"), "GIT_WORK_TREE": str(tree.payload)}
     git = Contender("git status", status, cwd=tree.payload, env=where)
     pairs("  (warming)", ours, [(git, None)], 1)
-    # The goal is for 200,000 files: in smaller trees Python's own start is most of the time.
-    goal = 3.0 if size.files >= 200_000 else None
-    yield from pairs(f"unchanged {size.text}", ours, [(git, goal)], runs)
+    yield from pairs(f"unchanged {size.text}", ours, [(git, 3.0)], runs)
 
 
 def start_up(runs: int) -> Iterator[Figure]:
