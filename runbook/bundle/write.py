@@ -30,6 +30,16 @@ _ZIP: Final = "bundle.zip"
 _OURS: Final = frozenset((*layout.TAGS, "data", "attestations", _BAG, _ZIP))
 
 
+def check_target(target: Path, *, form: Form, replace: bool) -> None:
+    """Raise UsageError where no bundle can appear; asked early, before a job or a lock is spent on it."""
+    parent = target.parent
+    if not parent.is_dir():
+        raise UsageError("no such folder for the bundle", parent, hint=f"mkdir -p {parent}", id="no-such-folder")
+    if os.path.lexists(target) and not (replace and _is_bundle(target, form)):
+        hint = "name another with -o" if replace else "name another with -o, or replace it with --force"
+        raise UsageError("already there", target, hint=hint, id="target-exists")
+
+
 class BundleWriter:
     """Stages a bundle in `X.partial/`, hashing while copying; `finish` makes it appear at `X` in one rename.
 
@@ -55,14 +65,7 @@ class BundleWriter:
 
     def __enter__(self) -> Self:
         """Check the target and stage an empty bag. Raises UsageError."""
-        parent = self._target.parent
-        if not parent.is_dir():
-            raise UsageError(
-                "no such folder for the bundle", parent, hint=f"mkdir -p {parent}", id="no-such-folder"
-            )
-        if os.path.lexists(self._target) and not (self._replace and _is_bundle(self._target, self._form)):
-            hint = "name another with -o" if self._replace else "name another with -o, or replace it with --force"
-            raise UsageError("already there", self._target, hint=hint, id="target-exists")
+        check_target(self._target, form=self._form, replace=self._replace)
         with explaining("the bundle", self._target.parent):
             self._lock = _claim(self._stage)
             try:

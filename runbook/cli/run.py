@@ -37,16 +37,20 @@ def command(argv: tuple[str, ...], timeout: float | None, capture: bool, **optio
     choices = {name: options.pop(name) for name in ("target", "archive", "force", "offline")}
     said = declaration(root, cwd, options)
     request = Request(argv=argv or said.command, declaration=said, root=root, cwd=cwd, timeout=timeout)
+    if capture and request.argv:
+        from runbook.cli.capture import choices_of, tell
+        from runbook.flow.capture import freeze, place
+        from runbook.flow.codebase import default_name
+
+        freezing_choices = choices_of(said, choices)
+        place(said.name or default_name(request.argv), freezing_choices)  # Before the job is spent on it.
     ran = run_and_record(request)
     record = ran.record
     err().print(f"recorded {ran.folder.id}: {record.outcome.status}, {len(record.metrics)} metrics", markup=False)
     for finding in record.findings:
         err().print(f"  {finding.level}: {finding.text}", markup=False, style="dim")
     if capture:
-        from runbook.cli.capture import choices_of, tell
-        from runbook.flow.capture import freeze
-
-        tell(freeze(ran.folder, choices_of(said, choices), TerminalProgress()))
+        tell(freeze(ran.folder, freezing_choices, TerminalProgress()))
     elif ran.exit_code == 0:
         err().print(f"next: runbook capture {ran.folder.id}", markup=False, style="dim")
     return ran.exit_code

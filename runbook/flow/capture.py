@@ -15,6 +15,7 @@ import platformdirs
 
 from runbook import __version__
 from runbook.bundle import layout
+from runbook.bundle.write import check_target
 from runbook.catalog.objects import ObjectStore
 from runbook.catalog.store import RunFolder
 from runbook.config import EMBED_LIMIT
@@ -79,7 +80,7 @@ def freeze(folder: RunFolder, choices: Choices, progress: Progress = SILENT) -> 
     if record.kind == "replay":
         hint = "name the run that it replays; `runbook diff` compares both"
         raise UsageError("a replay is not captured", record.run, hint=hint, id="capture-of-replay")
-    target = _target(record, choices)
+    target = place(record.name, choices)
     index = Index(platformdirs.user_cache_path("runbook"), ("--no-index",) if choices.offline else ())
     index.warm()
     record = msgspec.structs.replace(record, tolerances=_tolerances(choices.tolerances, record.tolerances))
@@ -113,10 +114,13 @@ def freeze(folder: RunFolder, choices: Choices, progress: Progress = SILENT) -> 
     )
 
 
-def _target(record: Record, choices: Choices) -> Path:
+def place(name: str, choices: Choices) -> Path:
+    """Where the bundle of a run of this name will appear. Raises UsageError where it cannot."""
     suffix = ".runbook.zip" if choices.archive else ".runbook"
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", record.name).strip(".-") or "run"
-    return choices.target or Path.cwd() / f"{name}{suffix}"
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "run"
+    target = choices.target or Path.cwd() / f"{stem}{suffix}"
+    check_target(target, form="zip" if choices.archive else "directory", replace=choices.force)
+    return target
 
 
 def _tolerances(said: tuple[Tolerance, ...], recorded: tuple[Tolerance, ...]) -> tuple[Tolerance, ...]:

@@ -209,3 +209,12 @@ def test_capture_means_the_last_run_that_is_no_replay(project: Project) -> None:
     assert (again / "manifest-sha256.txt").read_bytes() == (bundle / "manifest-sha256.txt").read_bytes()
     replay = max(p.name for p in (project.folder / ".runbook/runs").iterdir())
     assert project.runbook("capture", replay).code == 2
+
+
+def test_a_bundle_that_cannot_appear_is_refused_before_the_job_runs(project: Project) -> None:
+    project.write("mark.py", "open('ran', 'w').close()\n")
+    target = project.folder / "missing/x.runbook"
+    done = project.runbook("run", "--capture", "-o", target, "--", project.python, "mark.py")
+    assert done.code == 2
+    assert "mkdir -p" in done.err
+    assert not (project.folder / "ran").exists()
