@@ -16,7 +16,8 @@ from typing import BinaryIO, Final, Protocol
 
 from runbook.bundle import archive, layout
 from runbook.digest.beneath import open_beneath
-from runbook.digest.hashing import CHUNK, cores, hash_tree
+from runbook.digest.hashing import CHUNK, hash_tree
+from runbook.digest.lanes import cores
 from runbook.errors import BundleRejected, UsageError
 from runbook.model.manifest import Entry
 from runbook.model.path import collision, defect

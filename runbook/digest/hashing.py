@@ -1,27 +1,29 @@
 """sha256 of files, on all cores: small files in worker processes, large ones in threads.
 
-Memory stays flat: a buffer a core, and what the list of files itself takes.
+First every file is stat-ed and looked up in the stat cache, then what is not known is read. Memory stays flat: a
+buffer a core, and what the list of files itself takes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import hashlib
 import os
 import stat
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import chain, groupby, islice
+from operator import itemgetter
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import BinaryIO, Final, NamedTuple
 
 from runbook.digest import worker
-from runbook.digest.statcache import Fingerprint, StatCache, fingerprint, size_of
+from runbook.digest.lanes import Job, Lane, lanes
+from runbook.digest.statcache import StatCache, sizes_of
 from runbook.model.manifest import Entry
 from runbook.progress import SILENT, Progress
 
@@ -31,11 +33,15 @@ CHUNK: Final = 1 << 20
 _LARGE: Final = 8 << 20
 """From here on a file is hashed in a thread: hashlib lets go of the interpreter's lock, and progress shows."""
 
-_NOT_REGULAR: Final = errno.EINVAL
 _BATCH_BYTES: Final = 16 << 20
-_BATCH_FILES: Final = 512
+_BATCH_FILES: Final = 1024
 _WORTH_A_PROCESS: Final = 32
-"""With fewer small files, starting a process takes longer than hashing them."""
+"""With fewer files, starting a process takes longer than hashing them."""
+
+_ENTRY: Final = partial(tuple.__new__, Entry)
+"""`Entry._make`, three times as fast."""
+_MARK: Final = worker.MARK.size
+_DIGEST: Final = worker.DIGEST_SIZE
 
 
 class Hashed(NamedTuple):
@@ -43,6 +49,13 @@ class Hashed(NamedTuple):
 
     size: int
     sha256: str
+
+
+class Tree(NamedTuple):
+    """Hashed files, in the order in which they were named."""
+
+    entries: list[Entry]
+    executables: list[str]
 
 
 def hash_stream(file: BinaryIO, advance: Callable[[int], None] = lambda _n: None) -> Hashed:
@@ -63,187 +76,220 @@ def hash_file(path: Path, advance: Callable[[int], None] = lambda _n: None) -> H
 
 
 def hash_tree(
-    root: Path,
-    paths: Sequence[str],
-    *,
-    fingerprints: Sequence[Fingerprint] | None = None,
-    cache: StatCache | None = None,
-    progress: Progress = SILENT,
+    root: Path, paths: Iterable[str], *, cache: StatCache | None = None, progress: Progress = SILENT
 ) -> list[Entry]:
     """Hash regular files beneath a root, in the order given; paths are relative to it.
 
-    fingerprints: what `walk` saw; without it every file is stat-ed first.
     Raises OSError for a file that is gone, unreadable, a link or not regular.
     """
+    folders = (list(files) for _, files in groupby(paths, lambda path: path.rpartition("/")[0]))
+    return hash_folders(root, folders, cache=cache, progress=progress).entries
+
+
+def hash_folders(
+    root: Path, folders: Iterable[list[str]], *, cache: StatCache | None = None, progress: Progress = SILENT
+) -> Tree:
+    """The same for the files of one folder after the other, which may be listed while the first are looked at."""
     begun = time.time_ns()
-    if fingerprints is None:
-        fingerprints = [_look(root / path) for path in paths]
-    results: list[Entry | None] = [None] * len(paths)
-    pending: list[int] = []
-    for index, mark in enumerate(fingerprints):
-        known = cache.get(mark) if cache is not None else None
-        if known is None:
-            pending.append(index)
-        else:
-            results[index] = Entry(paths[index], size_of(mark), known)
-    if pending:
-        total = sum(size_of(fingerprints[index]) for index in pending)
-        with progress.bar("hashing", total) as advance:
-            _hash_all(_Work(root, paths, fingerprints, results, cache, advance, begun), pending)
-    return [entry for entry in results if entry is not None]
+    with _without_gc():
+        batches = _batches(folders)
+        first = list(islice(batches, 2))
+        alone = len(first) < 2 and sum(len(batch.paths) for batch in first) < _WORTH_A_PROCESS
+        seen: list[_Batch] = []
+        with lanes(root, alone=alone) as pool:
+            pool.do(_stats(root, chain(first, batches), cache, seen))
+            pending = [(batch, index) for batch in seen for index in batch.pending]
+            if pending:
+                sizes = [batch.sizes[index] for batch, index in pending]
+                with progress.bar("hashing", sum(sizes)) as advance:
+                    pool.do(_hashes(root, pending, sizes, advance))
+                if cache is not None:
+                    for batch in seen:
+                        batch.remember(cache, begun)
+        return Tree(
+            [entry for batch in seen for entry in batch.entries()],
+            [path for batch in seen for path in batch.executables()],
+        )
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What all lanes share. Each writes only its own places of `results`."""
+class _Batch:
+    """Files that are looked at together: one folder's, or those of several small folders."""
 
-    root: Path
-    paths: Sequence[str]
-    fingerprints: Sequence[Fingerprint]
-    results: list[Entry | None]
-    cache: StatCache | None
-    advance: Callable[[int], None]
-    begun: int
-    """Unix time in ns before any stat was taken."""
+    def __init__(self, paths: list[str], ends: list[int]) -> None:
+        self.paths = paths
+        self.ends = ends
+        """Where each folder's files end in `paths`; each is a group of the stat cache."""
+        self.marks = b""
+        self.sizes: list[int] = []
+        self.executable = b""
+        self.digests = bytearray()
+        self.pending: list[int] = []
+        """What the cache does not know."""
+        self._changed: set[int] = set()
 
-    def keep(self, index: int, size: int, digest: bytes) -> None:
-        """Note a digest. The fingerprint is of before the file was read: who writes later changes it for good."""
-        self.results[index] = Entry(self.paths[index], size, digest.hex())
-        if self.cache is not None and size == size_of(self.fingerprints[index]):
-            self.cache.put(self.fingerprints[index], digest, self.begun)
+    def stat(self, root: Path, lane: Lane, cache: StatCache | None) -> None:
+        """Look at every file, and find what is known."""
+        count, answer = len(self.paths), lane.stat(self.paths)
+        if any(failed := answer[:count]):
+            raise _failure(failed, root, self.paths)
+        self.executable, self.marks = answer[count : 2 * count], answer[2 * count :]
+        self.sizes = sizes_of(self.marks)
+        if cache is None:
+            self.digests, self.pending = bytearray(count * _DIGEST), list(range(count))
+            return
+        begin = 0
+        for end in self.ends:
+            marks = self.marks[begin * _MARK : end * _MARK]
+            known = cache.find(marks)
+            self.digests += known if known is not None else self._one_by_one(begin, end, cache)
+            begin = end
+
+    def _one_by_one(self, begin: int, end: int, cache: StatCache) -> bytes:
+        found = []
+        for index in range(begin, end):
+            known = cache.get(self.marks[index * _MARK : (index + 1) * _MARK])
+            if known is None:
+                self.pending.append(index)
+            found.append(known or bytes(_DIGEST))
+        return b"".join(found)
+
+    def note(self, index: int, size: int, digest: bytes) -> None:
+        """Keep a file's digest. Its mark is of before it was read: who writes later changes that for good."""
+        self.digests[index * _DIGEST : (index + 1) * _DIGEST] = digest
+        if size != self.sizes[index]:
+            self.sizes[index] = size
+            self._changed.add(index)
+
+    def remember(self, cache: StatCache, begun: int) -> None:
+        """Tell the cache what was learnt; begun: Unix time in ns before any stat was taken."""
+        begin, learnt = 0, set(self.pending)
+        for end in self.ends:
+            if learnt.intersection(range(begin, end)) and not self._changed.intersection(range(begin, end)):
+                digests = bytes(self.digests[begin * _DIGEST : end * _DIGEST])
+                cache.put(self.marks[begin * _MARK : end * _MARK], digests, begun)
+            begin = end
+
+    def entries(self) -> Iterator[Entry]:
+        """The files with sizes and digests."""
+        text, width = self.digests.hex(), 2 * _DIGEST
+        digests = [text[start : start + width] for start in range(0, len(text), width)]
+        return map(_ENTRY, zip(self.paths, self.sizes, digests, strict=True))
+
+    def executables(self) -> Iterator[str]:
+        """The files that their owner may execute."""
+        if not any(self.executable):
+            return iter(())
+        return (path for path, may in zip(self.paths, self.executable, strict=True) if may)
 
 
-def _hash_all(work: _Work, pending: list[int]) -> None:
-    """Share the work between one lane a core; large files first, so that no core ends alone with one."""
-    large = [i for i in pending if size_of(work.fingerprints[i]) >= _LARGE]
-    small = [i for i in pending if size_of(work.fingerprints[i]) < _LARGE]
-    jobs: SimpleQueue[list[int]] = SimpleQueue()
-    for index in sorted(large, key=lambda i: -size_of(work.fingerprints[i])):
-        jobs.put([index])
-    batches = list(_batches(small, work.fingerprints))
+def _batches(folders: Iterable[list[str]]) -> Iterator[_Batch]:
+    paths: list[str] = []
+    ends: list[int] = []
+    for folder in folders:
+        for start in range(0, len(folder), _BATCH_FILES):
+            if len(paths) >= _BATCH_FILES // 2:
+                yield _Batch(paths, ends)
+                paths, ends = [], []
+            paths += folder[start : start + _BATCH_FILES]
+            ends.append(len(paths))
+    if paths:
+        yield _Batch(paths, ends)
+
+
+def _stats(root: Path, batches: Iterable[_Batch], cache: StatCache | None, seen: list[_Batch]) -> Iterator[Job]:
     for batch in batches:
-        jobs.put(batch)
-    here = len(small) < _WORTH_A_PROCESS
-    count = min(cores(), len(large) + len(batches))
-    if count == 1 and here:
-        _lane(work, jobs, here, threading.Event())
-        return
-    stop, failures = threading.Event(), SimpleQueue[BaseException]()
-
-    def run() -> None:
-        try:
-            _lane(work, jobs, here, stop)
-        except BaseException as error:
-            stop.set()
-            failures.put(error)
-
-    lanes = [threading.Thread(target=run, name=f"hash-{n}") for n in range(count)]
-    try:
-        for lane in lanes:
-            lane.start()
-        for lane in lanes:
-            lane.join()
-    finally:
-        stop.set()
-        for lane in lanes:
-            if lane.ident is not None:
-                lane.join()
-    with contextlib.suppress(Empty):
-        raise failures.get_nowait()
+        seen.append(batch)
+        yield lambda lane, batch=batch: batch.stat(root, lane, cache)  # type: ignore[misc]
 
 
-def _lane(work: _Work, jobs: SimpleQueue[list[int]], here: bool, stop: threading.Event) -> None:
-    """Take jobs until none is left: large files in this thread, batches of small ones in this lane's process."""
-    with contextlib.ExitStack() as stack:
-        child: subprocess.Popen[bytes] | None = None
-        while not stop.is_set():
-            try:
-                job = jobs.get_nowait()
-            except Empty:
-                return
-            if here or size_of(work.fingerprints[job[0]]) >= _LARGE:
-                for index in job:
-                    _hash_here(work, index, stop)
-            else:
-                if child is None:
-                    child = stack.enter_context(_worker(work.root))
-                _hash_there(work, job, child, stop)
+def _hashes(
+    root: Path, pending: list[tuple[_Batch, int]], sizes: list[int], advance: Callable[[int], None]
+) -> Iterator[Job]:
+    """Large files first, so that no core ends alone with one; then the small ones, batch by batch."""
+    large = sorted(((size, *one) for one, size in zip(pending, sizes, strict=True) if size >= _LARGE), key=_size)
+    for _, batch, index in reversed(large):
+        yield lambda lane, batch=batch, index=index: _hash_here(root, batch, index, advance, lane.stop)  # type: ignore[misc]
+    for batch, indices in groupby(pending, itemgetter(0)):
+        for some in _portions(batch, [index for _, index in indices]):
+            yield lambda lane, batch=batch, some=some: _hash_there(root, batch, some, advance, lane)  # type: ignore[misc]
 
 
-def _hash_here(work: _Work, index: int, stop: threading.Event) -> None:
+_size = itemgetter(0)
+
+
+def _portions(batch: _Batch, indices: list[int]) -> Iterator[list[int]]:
+    some: list[int] = []
+    total = 0
+    for index in indices:
+        if batch.sizes[index] < _LARGE:
+            some.append(index)
+            total += batch.sizes[index]
+            if total >= _BATCH_BYTES:
+                yield some
+                some, total = [], 0
+    if some:
+        yield some
+
+
+def _hash_here(
+    root: Path, batch: _Batch, index: int, advance: Callable[[int], None], stop: threading.Event
+) -> None:
     digest, size, buffer = hashlib.sha256(), 0, memoryview(bytearray(CHUNK))
-    with _open(work.root / work.paths[index]) as file:
+    with _open(root / batch.paths[index]) as file:
         while (read := file.readinto(buffer)) and not stop.is_set():  # type: ignore[attr-defined]
             digest.update(buffer[:read])
             size += read
-            work.advance(read)
-    work.keep(index, size, digest.digest())
+            advance(read)
+    batch.note(index, size, digest.digest())
 
 
-def _hash_there(work: _Work, batch: list[int], child: subprocess.Popen[bytes], stop: threading.Event) -> None:
-    request = b"\0".join([work.paths[index].encode() for index in batch])
-    if child.stdin is None or child.stdout is None:
-        raise AssertionError("a worker has pipes")
-    child.stdin.write(worker.LENGTH.pack(len(request)) + request)
-    child.stdin.flush()
-    answer = child.stdout.read(len(batch) * worker.RECORD.size)
-    if len(answer) != len(batch) * worker.RECORD.size:
-        raise OSError(f"a hashing process ended with {child.wait()}")
+def _hash_there(root: Path, batch: _Batch, indices: list[int], advance: Callable[[int], None], lane: Lane) -> None:
+    paths, count = [batch.paths[index] for index in indices], len(indices)
+    answer = lane.hash(paths)
+    if any(failed := answer[:count]):
+        raise _failure(failed, root, paths)
+    digests = count * (1 + worker.SIZE.size)
     total = 0
-    for index, (failed, size, digest) in zip(batch, worker.RECORD.iter_unpack(answer), strict=True):
-        if failed:
-            raise OSError(failed, os.strerror(failed), str(work.root / work.paths[index]))
-        if size != size_of(work.fingerprints[index]):
+    for place, (index, (size,)) in enumerate(
+        zip(indices, worker.SIZE.iter_unpack(answer[count:digests]), strict=True)
+    ):
+        if size != batch.sizes[index]:
             # It changed since it was listed, maybe into something that is no file: look again, closely.
-            _hash_here(work, index, stop)
+            _hash_here(root, batch, index, advance, lane.stop)
             continue
         total += size
-        work.keep(index, size, digest)
-    work.advance(total)
+        start = digests + place * _DIGEST
+        batch.note(index, size, answer[start : start + _DIGEST])
+    advance(total)
 
 
 @contextlib.contextmanager
-def _worker(root: Path) -> Iterator[subprocess.Popen[bytes]]:
-    # The worker's own group: Ctrl-C is for the parent, which then closes the pipes.
-    command = [sys.executable, "-I", "-S", worker.__file__]
-    with subprocess.Popen(
-        command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-    ) as child:
-        try:
-            yield child
-        except BaseException:
-            child.kill()
-            raise
+def _without_gc() -> Iterator[None]:
+    """Looking for cycles among a million paths and entries takes longer than making them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
-def _batches(indices: list[int], fingerprints: Sequence[Fingerprint]) -> Iterator[list[int]]:
-    batch: list[int] = []
-    size = 0
-    for index in indices:
-        batch.append(index)
-        size += size_of(fingerprints[index])
-        if len(batch) >= _BATCH_FILES or size >= _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _look(path: Path) -> Fingerprint:
-    status = path.lstat()
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(_NOT_REGULAR, "not a regular file", str(path))
-    return fingerprint(status)
+def _failure(failed: bytes, root: Path, paths: list[str]) -> OSError:
+    """The first failure of an answer."""
+    index = next(index for index, number in enumerate(failed) if number)
+    number, path = failed[index], root / paths[index]
+    if number == errno.EINVAL:
+        if path.is_symlink():
+            number = errno.ELOOP
+        else:
+            return OSError(number, "not a regular file", str(path))
+    return OSError(number, os.strerror(number), str(path))
 
 
 def _open(path: Path) -> BinaryIO:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(_NOT_REGULAR, "not a regular file", str(path))
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     return os.fdopen(descriptor, "rb", buffering=0)

@@ -1,6 +1,7 @@
 """What a file's stat says about its content: fingerprint → sha256, so that unchanged files are not read again.
 
-Used at capture, never at verify.
+Used at capture, never at verify. Files are kept in groups, as they were looked at: an unchanged folder is
+then found by one look-up, and only a changed one is looked up file by file.
 """
 
 from __future__ import annotations
@@ -8,17 +9,21 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-from itertools import islice
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from runbook.digest import worker
 from runbook.digest.atomic import write_atomic
 
-_FINGERPRINT: Final = struct.Struct("<QQQqq")
-_RECORD: Final = struct.Struct(f"<{_FINGERPRINT.size}s32s")
-_MAGIC: Final = b"runbook statcache 1\n"
+_MARK: Final = worker.MARK.size
+_DIGEST: Final = worker.DIGEST_SIZE
+_TIMES: Final = struct.Struct("=24xqq")
+_COUNT: Final = struct.Struct("<I")
+_MAGIC: Final = b"runbook statcache 2\n"
 _BODY: Final = len(_MAGIC) + 32
 _MARGIN_NS: Final = 2_000_000_000
+"""Two seconds cover the coarsest file system (FAT) and the kernel's coarse clock."""
 _CAPACITY: Final = 1_000_000
 
 Fingerprint = bytes
@@ -27,22 +32,12 @@ Fingerprint = bytes
 
 def fingerprint(stat: os.stat_result) -> Fingerprint:
     """The fingerprint of a stat."""
-    return _FINGERPRINT.pack(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    return worker.MARK.pack(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
-def size_of(mark: Fingerprint) -> int:
-    """The size in bytes that a fingerprint holds."""
-    return int.from_bytes(mark[16:24], "little")
-
-
-def settled(mark: Fingerprint, moment_ns: int) -> bool:
-    """Whether a file was last changed well before this moment (Unix time in ns).
-
-    A file changed in the clock's last tick can change again without its stat telling ("racy git"). Two seconds
-    cover the coarsest file system (FAT) and the kernel's coarse clock.
-    """
-    _, _, _, mtime, ctime = _FINGERPRINT.unpack(mark)
-    return bool(max(mtime, ctime) < moment_ns - _MARGIN_NS)
+def sizes_of(marks: bytes) -> list[int]:
+    """The sizes in bytes that fingerprints hold, of one or of many put together."""
+    return memoryview(marks).cast("Q")[2 :: _MARK // 8].tolist()
 
 
 class StatCache:
@@ -54,38 +49,74 @@ class StatCache:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen = _version(path)
-        self._known = _load(path)
+        self._groups = dict(_load(path))
+        self._single: dict[Fingerprint, bytes] | None = None
         self._grown = False
 
-    def get(self, mark: Fingerprint) -> str | None:
-        """sha256, hex, of the file with this fingerprint, if it was hashed before."""
-        digest = self._known.get(mark)
-        return None if digest is None else digest.hex()
+    def find(self, marks: bytes) -> bytes | None:
+        """The sha256 of each file of a group, put together, if it was looked at as a whole before."""
+        return self._groups.get(marks)
 
-    def put(self, mark: Fingerprint, sha256: bytes, moment_ns: int) -> None:
-        """Remember a digest, unless the file was then too young to be trusted later.
+    def get(self, mark: Fingerprint) -> bytes | None:
+        """The sha256 of the file with this fingerprint, if it was hashed before in whatever group."""
+        if self._single is None:
+            self._single = {}
+            for marks, digests in self._groups.items():
+                self._single.update(zip(_cut(marks, _MARK), _cut(digests, _DIGEST), strict=True))
+        return self._single.get(mark)
 
-        mark: of a stat taken before reading; moment_ns: Unix time at or before reading began. Whoever writes later
-        than that leaves another ctime, so that what was read meanwhile is never found by this mark.
+    def put(self, marks: bytes, digests: bytes, moment_ns: int) -> None:
+        """Remember a group's digests, but for the files that were then too young to be trusted later.
+
+        marks: of stats taken before reading; moment_ns: Unix time at or before reading began. Whoever writes later
+        than that leaves another ctime, so that what was read meanwhile is never found by this mark. A file changed
+        in the clock's last tick can change again without its stat telling ("racy git").
         """
-        if settled(mark, moment_ns):
-            self._known[mark] = sha256
+        limit = moment_ns - _MARGIN_NS
+        old = [max(times) < limit for times in _TIMES.iter_unpack(marks)]
+        if not all(old):
+            marks = b"".join(m for m, kept in zip(_cut(marks, _MARK), old, strict=True) if kept)
+            digests = b"".join(d for d, kept in zip(_cut(digests, _DIGEST), old, strict=True) if kept)
+        if marks:
+            self._groups[marks] = digests
             self._grown = True
+            if self._single is not None:
+                self._single.update(zip(_cut(marks, _MARK), _cut(digests, _DIGEST), strict=True))
 
     def save(self) -> None:
         """Write the cache when it learnt something. Beyond a million files, what was learnt first is forgotten."""
         if not self._grown:
             return
         if _version(self._path) != self._seen:
-            self._known = _load(self._path) | self._known
-        forgotten = max(0, len(self._known) - _CAPACITY)
-        data = bytearray(_BODY + (len(self._known) - forgotten) * _RECORD.size)
-        for number, (mark, digest) in enumerate(islice(self._known.items(), forgotten, None)):
-            _RECORD.pack_into(data, _BODY + number * _RECORD.size, mark, digest)
-        data[:_BODY] = _MAGIC + hashlib.sha256(memoryview(data)[_BODY:]).digest()
+            self._groups = dict(_load(self._path)) | self._groups
+        parts = [_MAGIC, bytes(32)]
+        digest = hashlib.sha256()
+        for marks, digests in self._worth_keeping():
+            for part in (_COUNT.pack(len(digests) // _DIGEST), marks, digests):
+                digest.update(part)
+                parts.append(part)
+        parts[1] = digest.digest()
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(self._path, data, mode=0o600)
+        write_atomic(self._path, b"".join(parts), mode=0o600)
         self._grown = False
+
+    def _worth_keeping(self) -> list[tuple[bytes, bytes]]:
+        """The groups, the oldest first, without those that later ones make superfluous."""
+        kept, known, left = [], set[Fingerprint](), _CAPACITY
+        for marks, digests in reversed(self._groups.items()):
+            if left <= 0:
+                break
+            one_by_one = list(_cut(marks, _MARK))
+            if known.issuperset(one_by_one):
+                continue
+            known.update(one_by_one)
+            left -= len(one_by_one)
+            kept.append((marks, digests))
+        return kept[::-1]
+
+
+def _cut(text: bytes, size: int) -> Iterator[bytes]:
+    return (text[start : start + size] for start in range(0, len(text), size))
 
 
 def _version(path: Path) -> Fingerprint | None:
@@ -95,14 +126,20 @@ def _version(path: Path) -> Fingerprint | None:
         return None
 
 
-def _load(path: Path) -> dict[Fingerprint, bytes]:
+def _load(path: Path) -> Iterator[tuple[bytes, bytes]]:
     try:
         data = path.read_bytes()
     except OSError:
-        return {}
-    body = memoryview(data)[_BODY:]
-    if not data.startswith(_MAGIC) or len(body) % _RECORD.size:
-        return {}
-    if hashlib.sha256(body).digest() != data[len(_MAGIC) : _BODY]:
-        return {}
-    return dict(_RECORD.iter_unpack(body))
+        return
+    if (
+        not data.startswith(_MAGIC)
+        or hashlib.sha256(memoryview(data)[_BODY:]).digest() != data[_BODY - 32 : _BODY]
+    ):
+        return
+    position = _BODY
+    while position < len(data):
+        (count,) = _COUNT.unpack_from(data, position)
+        marks = position + _COUNT.size
+        digests = marks + count * _MARK
+        position = digests + count * _DIGEST
+        yield data[marks:digests], data[digests:position]

@@ -1,90 +1,72 @@
-"""List a tree once: files, links, modes and empty folders; links are never followed."""
+"""List a tree once: files, links and empty folders; links are never followed."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-from runbook.digest.statcache import Fingerprint, fingerprint
 from runbook.errors import UsageError
-from runbook.model.code import Link, Shape
+from runbook.model.code import Link
 from runbook.model.path import text_defect
 
-Skip = Callable[[str, bool], bool]
-"""(relative POSIX path, is a folder) → leave it out; a folder that is left out is not entered."""
 
-
-@dataclass(frozen=True)
-class Listing:
-    """A tree as it lies on the disk. Paths are relative, POSIX, sorted by their UTF-8 bytes."""
-
-    files: list[str]
-    fingerprints: list[Fingerprint]
-    """`fingerprints[i]` is of `files[i]`."""
-    links: tuple[Link, ...]
-    executables: tuple[str, ...]
-    empty_directories: tuple[str, ...]
-    others: tuple[str, ...]
-    """Sockets, FIFOs and devices: nothing that can be kept."""
-
-    @property
-    def shape(self) -> Shape:
-        """What a bag cannot hold of this tree."""
-        return Shape(links=self.links, executables=self.executables, empty_directories=self.empty_directories)
-
-
-def walk(root: Path, *, skip: Skip | None = None) -> Listing:
-    """List a tree.
+class Walk:
+    """A tree as it lies on the disk. Paths are relative and POSIX.
 
     Raises UsageError for a name that no manifest can hold, NotADirectoryError or FileNotFoundError for the root.
-    A folder whose every entry was skipped is not an empty folder.
     """
-    found: list[tuple[str, Fingerprint]] = []
-    links: list[Link] = []
-    executables: list[str] = []
-    empty: list[str] = []
-    others: list[str] = []
-    pending = [""]
-    while pending:
-        prefix = pending.pop()
-        seen = False
-        # By descriptor: the kernel then looks up names in one folder instead of whole paths.
-        with _folder(root, prefix) as descriptor, os.scandir(descriptor) as entries:
-            for entry in entries:
-                seen = True
-                name = entry.name
-                path = prefix + name
-                if not (name.isascii() and name.isprintable() and "\\" not in name):
-                    _refuse(path)
-                file = entry.is_file(follow_symlinks=False)
-                folder = not file and entry.is_dir(follow_symlinks=False)
-                if skip is not None and skip(path, folder):
-                    continue
-                if file:
-                    status = entry.stat(follow_symlinks=False)
-                    found.append((path, fingerprint(status)))
-                    if status.st_mode & 0o100:
-                        executables.append(path)
-                elif folder:
-                    pending.append(path + "/")
-                elif entry.is_symlink():
-                    links.append(Link(path=path, target=_target(name, descriptor)))
-                else:
-                    others.append(path)
-        if not seen and prefix:
-            empty.append(prefix[:-1])
-    found.sort()  # Strings sort by code point, which is how their UTF-8 bytes sort.
-    return Listing(
-        files=[path for path, _ in found],
-        fingerprints=[mark for _, mark in found],
-        links=tuple(sorted(links, key=lambda link: link.path)),
-        executables=tuple(sorted(executables)),
-        empty_directories=tuple(sorted(empty)),
-        others=tuple(sorted(others)),
-    )
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._links: list[Link] = []
+        self._empty: list[str] = []
+        self._others: list[str] = []
+
+    def folders(self) -> Iterator[list[str]]:
+        """The regular files of each folder that has any, sorted; what else there is is known when this ends."""
+        pending = [""]
+        while pending:
+            prefix = pending.pop()
+            files, folders, seen = [], [], False
+            # By descriptor: the kernel then looks up names in one folder instead of whole paths.
+            with _folder(self._root, prefix) as descriptor, os.scandir(descriptor) as entries:
+                for entry in entries:
+                    seen = True
+                    name = entry.name
+                    path = prefix + name
+                    if not (name.isascii() and name.isprintable() and "\\" not in name):
+                        _refuse(path)
+                    if entry.is_file(follow_symlinks=False):
+                        files.append(path)
+                    elif entry.is_dir(follow_symlinks=False):
+                        folders.append(path + "/")
+                    elif entry.is_symlink():
+                        self._links.append(Link(path=path, target=_target(name, descriptor)))
+                    else:
+                        self._others.append(path)
+            if not seen and prefix:
+                self._empty.append(prefix[:-1])
+            pending += sorted(folders, reverse=True)
+            if files:
+                files.sort()
+                yield files
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """Symbolic links, by path."""
+        return tuple(sorted(self._links, key=lambda link: link.path))
+
+    @property
+    def empty_directories(self) -> tuple[str, ...]:
+        """Folders that hold nothing, sorted."""
+        return tuple(sorted(self._empty))
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Sockets, FIFOs and devices, sorted: nothing that can be kept."""
+        return tuple(sorted(self._others))
 
 
 @contextlib.contextmanager

@@ -14,9 +14,10 @@ from runbook.digest.atomic import write_atomic
 from runbook.digest.beneath import open_beneath
 from runbook.digest.copy import copy_hashed
 from runbook.digest.hashing import hash_file, hash_tree
+from runbook.digest.lanes import Lane
 from runbook.digest.statcache import StatCache, fingerprint
 from runbook.digest.tree import digest_tree
-from runbook.digest.walk import walk
+from runbook.digest.walk import Walk
 from runbook.errors import UsageError
 from runbook.model import manifest
 
@@ -47,35 +48,25 @@ def trusting(monkeypatch):
 
 
 def test_a_walk_lists_files_links_modes_and_empty_folders_and_follows_no_link(tmp_path):
-    listing = walk(make_tree(tmp_path))
-    assert listing.files == ["a.txt", "sub/deeper/run.sh", "sub/none", "sub/é ü.bin"]
+    listing = Walk(make_tree(tmp_path))
+    assert list(listing.folders()) == [["a.txt"], ["sub/none", "sub/é ü.bin"], ["sub/deeper/run.sh"]]
     assert [(link.path, link.target) for link in listing.links] == [
         ("folder", "sub"),
         ("link", "a.txt"),
         ("outside", "/etc"),
     ]
-    assert listing.executables == ("sub/deeper/run.sh",)
     assert listing.empty_directories == ("empty/also",)
     os.mkfifo(tmp_path / "pipe")
-    assert walk(tmp_path).others == ("pipe",)
-
-
-def test_a_walk_skips_what_it_is_told_and_does_not_enter_it(tmp_path):
-    seen = []
-
-    def skip(path: str, folder: bool) -> bool:
-        seen.append(path)
-        return path in ("sub", "a.txt") if folder or path == "a.txt" else False
-
-    assert walk(make_tree(tmp_path), skip=skip).files == []
-    assert not any(path.startswith("sub/") for path in seen)
+    listing = Walk(tmp_path)
+    assert sum(map(len, listing.folders())) == 4
+    assert listing.others == ("pipe",)
 
 
 @pytest.mark.parametrize("name", [b"new\nline", b"esc\x1b[0m", b"back\\slash", b"\xff", "\u202etxt".encode()])
 def test_a_name_that_no_manifest_can_hold_is_refused_by_name(name, tmp_path):
     os.close(os.open(os.fsencode(tmp_path) + b"/" + name, os.O_CREAT | os.O_WRONLY))
     with pytest.raises(UsageError) as caught:
-        walk(tmp_path)
+        digest_tree(tmp_path)
     assert caught.value.id == "unstorable-name"
     assert caught.value.value
 
@@ -127,16 +118,58 @@ def test_what_cannot_be_hashed_is_named(count, tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         hash_tree(tmp_path, [*names, "gone"])
     assert caught.value.filename.endswith("/gone")
-    marks = walk(tmp_path).fingerprints
     (tmp_path / "0").unlink()
     (tmp_path / "0").symlink_to("/etc/passwd")
     with pytest.raises(OSError, match="symbolic links") as looped:
-        hash_tree(tmp_path, sorted(names, key=str.encode), fingerprints=marks)
+        hash_tree(tmp_path, names)
     assert looped.value.filename.endswith("/0")
     (tmp_path / "0").unlink()
     os.mkfifo(tmp_path / "0")
-    with pytest.raises(OSError, match=r"[Ii]nvalid|regular"):
-        hash_tree(tmp_path, sorted(names, key=str.encode), fingerprints=marks)
+    with pytest.raises(OSError, match="not a regular file"):
+        hash_tree(tmp_path, names)
+
+
+@pytest.mark.parametrize("count", [3, 600])
+@pytest.mark.parametrize("becomes", ["link", "pipe", "longer", "nothing"])
+def test_a_file_that_changes_between_the_look_and_the_reading_is_read_as_it_is_or_named(
+    count, becomes, tmp_path, monkeypatch
+):
+    names = [f"{n:03d}" for n in range(count)]
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    looked = Lane.stat
+
+    def change(lane, paths):
+        answer = looked(lane, paths)
+        if "001" in paths:
+            (tmp_path / "001").unlink()
+            if becomes == "link":
+                (tmp_path / "001").symlink_to("/etc/passwd")
+            elif becomes == "pipe":
+                os.mkfifo(tmp_path / "001")
+            elif becomes == "longer":
+                (tmp_path / "001").write_bytes(b"xx")
+        return answer
+
+    monkeypatch.setattr(Lane, "stat", change)
+    cache = StatCache(tmp_path.parent / "cache")
+    if becomes == "longer":
+        entries = hash_tree(tmp_path, names, cache=cache)
+        assert entries[1] == ("001", 2, hashlib.sha256(b"xx").hexdigest())
+    else:
+        with pytest.raises(OSError) as caught:
+            hash_tree(tmp_path, names, cache=cache)
+        assert str(caught.value.filename).endswith("/001")
+    assert cache.get(fingerprint(os.lstat(tmp_path / "000"))) is None
+
+
+def test_a_batch_that_is_many_small_folders_is_hashed_in_order(tmp_path):
+    for number in range(3000):
+        (tmp_path / f"{number}").mkdir()
+        (tmp_path / f"{number}" / "f").write_bytes(b"%d" % number)
+    entries = digest_tree(tmp_path)[1]
+    assert [e.path for e in entries] == sorted(f"{n}/f" for n in range(3000))
+    assert all(e.sha256 == hashlib.sha256(e.path[:-2].encode()).hexdigest() for e in entries)
 
 
 def test_an_unchanged_tree_is_not_read_again(tmp_path, trusting):
@@ -152,8 +185,45 @@ def test_an_unchanged_tree_is_not_read_again(tmp_path, trusting):
             path.chmod(0o644)
             break
     assert digest_tree(root, cache=again)[1] == first[1]
-    marks = walk(root).fingerprints
-    assert sum(again.get(mark) is not None for mark in marks) >= len(marks) - 1
+    marks = [fingerprint(path.lstat()) for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert sum(again.get(mark) is not None for mark in marks) == len(marks) - 1
+
+
+def test_only_what_changed_is_read_again_and_the_rest_of_its_folder_is_known(tmp_path, trusting, monkeypatch):
+    root = make_tree(tmp_path / "tree", 3000)
+    time.sleep(0.05)
+    cache = StatCache(tmp_path / "cache")
+    digest_tree(root, cache=cache)
+    cache.save()
+    (root / "many/3/new").write_bytes(b"new")
+    (root / "many/3/10").write_bytes(b"changed")
+    read = []
+    asked = Lane.hash
+    monkeypatch.setattr(Lane, "hash", lambda lane, paths: read.extend(paths) or asked(lane, paths))
+    for expected in (["many/3/10", "many/3/new"], []):
+        time.sleep(0.05)
+        cache = StatCache(tmp_path / "cache")
+        entries = digest_tree(root, cache=cache)[1]
+        cache.save()
+        assert sorted(read) == expected
+        assert {e.path: e.sha256 for e in entries}["many/3/10"] == hashlib.sha256(b"changed").hexdigest()
+        read.clear()
+
+
+def test_what_later_groups_make_superfluous_and_what_exceeds_the_capacity_is_forgotten(tmp_path, monkeypatch):
+    monkeypatch.setattr(statcache, "_CAPACITY", 3)
+    now = time.time_ns()
+    one, two, three, four = (statcache.worker.MARK.pack(1, n, 1, 1, 1) for n in range(4))
+    cache = StatCache(tmp_path / "cache")
+    cache.put(one, bytes(32), now)
+    cache.put(two + three, bytes(64), now)
+    cache.put(one + two, bytes(64), now)
+    cache.put(two + three + four, bytes(96), now)
+    cache.save()
+    again = StatCache(tmp_path / "cache")
+    assert again.find(two + three + four) == bytes(96)
+    assert again.find(two + three) is None and again.find(one) is None and again.get(one) is None
+    assert again.get(two) == bytes(32)
 
 
 def test_a_changed_file_of_the_same_size_and_time_is_seen(tmp_path, trusting):
@@ -179,18 +249,18 @@ def test_a_file_hashed_in_the_moment_it_was_written_is_not_trusted(tmp_path):
     cache.put(fingerprint(path.stat()), bytes(32), now)
     assert cache.get(fingerprint(path.stat())) is None
     cache.put(fingerprint(path.stat()), bytes(32), now + 3_000_000_000)
-    assert cache.get(fingerprint(path.stat())) == "00" * 32
+    assert cache.get(fingerprint(path.stat())) == bytes(32)
 
 
 def saved(path: Path, *marks: int) -> None:
     cache = StatCache(path)
     for mark in marks:
-        cache.put(statcache._FINGERPRINT.pack(1, mark, 1, 1, 1), bytes([mark]) * 32, time.time_ns())
+        cache.put(statcache.worker.MARK.pack(1, mark, 1, 1, 1), bytes([mark]) * 32, time.time_ns())
     cache.save()
 
 
-def known(path: Path, mark: int) -> str | None:
-    return StatCache(path).get(statcache._FINGERPRINT.pack(1, mark, 1, 1, 1))
+def known(path: Path, mark: int) -> bytes | None:
+    return StatCache(path).get(statcache.worker.MARK.pack(1, mark, 1, 1, 1))
 
 
 @pytest.mark.parametrize("offset", [0, 25, 60, 100, -1])
@@ -202,7 +272,7 @@ def test_a_corrupt_cache_is_ignored_and_written_anew(offset, tmp_path):
     path.write_bytes(data)
     assert known(path, 1) is None
     saved(path, 3)
-    assert known(path, 3) == "03" * 32
+    assert known(path, 3) == b"\3" * 32
     path.write_bytes(path.read_bytes()[:-1])
     assert known(path, 3) is None
 
@@ -211,7 +281,7 @@ def test_two_writers_of_the_cache_do_not_lose_each_others_entries(tmp_path):
     path = tmp_path / "deep" / "cache"
     one, two = StatCache(path), StatCache(path)
     for number, cache in ((1, one), (2, two)):
-        cache.put(statcache._FINGERPRINT.pack(1, number, 1, 1, 1), bytes([number]) * 32, time.time_ns())
+        cache.put(statcache.worker.MARK.pack(1, number, 1, 1, 1), bytes([number]) * 32, time.time_ns())
         cache.save()
     assert known(path, 1) and known(path, 2)
     assert [p.name for p in path.parent.iterdir()] == ["cache"]
