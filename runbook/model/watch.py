@@ -1,0 +1,146 @@
+"""What was seen from inside the Python processes of a job while it ran. Paths are absolute and normalised."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from runbook.model.fact import Value
+
+
+class Process(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """One Python process of the job that the hook entered."""
+
+    number: int
+    """Its place among the job's processes, by start; 0 is the first."""
+    pid: int
+    parent: int | None = None
+    """The number of the nearest ancestor that the hook entered too."""
+    argv: tuple[str, ...] = ()
+    cwd: str = ""
+    """The working folder when the process started."""
+    executable: str = ""
+    python: str = ""
+    """Its version, such as `3.11.7`."""
+    start: Literal["start", "fork"] = "start"
+    """`fork`: made by `os.fork`, so that it began with its parent's memory; all others began as an interpreter."""
+    variables: dict[str, str] = {}
+    """The variables of a fixed list that were set when it started: ranks, thread counts, PYTHONHASHSEED."""
+    ended: bool = False
+    """Whether its regular end was seen; else it was killed, crashed, replaced itself, or called `os._exit`."""
+
+
+class FileUse(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """What the job did with one path. A failed attempt looks the same: the caller checks that there is a file."""
+
+    path: str
+    read: bool = False
+    written: bool = False
+    first: Literal["read", "written"] = "read"
+    """A file that was read first is an input, even when it was written later."""
+    readers: tuple[int, ...] = ()
+    """Numbers of the processes that read it, the first few."""
+    writers: tuple[int, ...] = ()
+    """Numbers of the processes that wrote, renamed or removed it, the first few."""
+    removed: bool = False
+    """Whether it was removed, or renamed away, and not written again."""
+    kept: str = ""
+    """The file, relative to the watch folder, that holds what an older file had before the job overwrote it."""
+    url: str = ""
+    """What the same thread had asked for, in the minute before it first wrote this file."""
+    renamed_from: str = ""
+    """The path under which it was written, when it was renamed."""
+    library: bool = False
+    """Whether it was loaded as a native library or an extension module, not opened as a file."""
+
+
+class FolderUse(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """Files of one folder that are too many to be listed one by one."""
+
+    path: str
+    read: int = 0
+    """How many of them were read, at most: a file that was opened again may count again."""
+    written: int = 0
+
+
+class SeedCall(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """A call that set the state of a random generator, such as `numpy.random.seed(7)`."""
+
+    function: str
+    value: str
+    """Its argument as Python writes it, at most 100 characters."""
+    process: int
+    where: str = ""
+    """The line of the job that caused it, such as `train.py:12`; relative to the process's working folder."""
+    count: int = 1
+    """How often that line made this call; at least so often when the process did not end regularly."""
+
+
+class Use(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """Random numbers were taken from a library's own generator."""
+
+    library: str
+    """`random`, `numpy.random`, `numpy.random.default_rng`, `torch` …"""
+    process: int
+    seeded: bool = False
+    detail: str = ""
+    """The seed that the library chose by itself, where it tells it."""
+    where: str = ""
+    """The line of the job, where it is known."""
+
+
+class Switch(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """A setting that decides about determinism, or a thread count, as it was when the process ended."""
+
+    name: str
+    value: str
+    process: int
+
+
+class Connection(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """A connection that the job tried to make, or a URL that it asked for."""
+
+    process: int
+    host: str = ""
+    port: int = 0
+    url: str = ""
+    """Without credentials and without the values of its query; empty when only the connection was seen."""
+
+
+class Subprocess(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """A program that the job started, or that it became (`exec`)."""
+
+    argv: tuple[str, ...]
+    process: int
+    executable: str = ""
+    exec: bool = False
+    """Whether the process was replaced by it."""
+
+
+class Distributed(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """A process group that this process joined, in its framework's words."""
+
+    process: int
+    framework: str
+    backend: str
+    world_size: int
+    rank: int
+
+
+class Watched(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """All that the hook saw of one run."""
+
+    processes: tuple[Process, ...] = ()
+    files: tuple[FileUse, ...] = ()
+    """By path."""
+    folders: tuple[FolderUse, ...] = ()
+    """Where files were too many to be listed."""
+    imports: tuple[str, ...] = ()
+    """Top-level names of the modules that were imported with success, the standard library's too."""
+    seeds: tuple[SeedCall, ...] = ()
+    uses: tuple[Use, ...] = ()
+    switches: tuple[Switch, ...] = ()
+    connections: tuple[Connection, ...] = ()
+    subprocesses: tuple[Subprocess, ...] = ()
+    distributed: tuple[Distributed, ...] = ()
+    lost: tuple[str, ...] = ()
+    """What could not be seen, one sentence each."""
