@@ -11,7 +11,7 @@ import hashlib
 import platform
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from shutil import which
 from elftools.common.exceptions import ELFError
 from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
+from packaging.utils import canonicalize_name
 
 from runbook.model.environment import SystemLibrary
 from runbook.model.record import Finding
@@ -33,6 +34,7 @@ _LIBC = re.compile(
 )
 """The C library and its loader: the base's own, never brought along."""
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _INTERPRETER = re.compile(r"libpython\d.*\.so.*")
 _TRIPLET = f"{platform.machine()}-linux-gnu"
 _DEFAULT = (
@@ -75,8 +77,8 @@ def system_libraries(probe: Probe, library_path: str = "") -> tuple[SystemLibrar
 
     library_path: the job's LD_LIBRARY_PATH.
     """
-    outside = _closure(probe.shared_objects, library_path).outside
     packages = _package_of(probe)
+    outside = _closure(probe.shared_objects, library_path, _brought(probe, packages)).outside
     owner = owners(sorted(outside))
     found = []
     for path, users in outside.items():
@@ -98,19 +100,49 @@ def findings(probe: Probe, library_path: str = "") -> tuple[Finding, ...]:
     """Libraries that some extension module needs and that are nowhere to be found."""
     packages = _package_of(probe)
     found = []
-    for soname, users in sorted(_closure(probe.shared_objects, library_path).unresolved.items()):
+    closure = _closure(probe.shared_objects, library_path, _brought(probe, packages))
+    for soname, users in sorted(closure.unresolved.items()):
         names = ", ".join(sorted({packages.get(user, basename(user)) for user in users})[:5])
         text = f"{soname}, which {names} needs, is not found: a part of it cannot be loaded here"
         found.append(Finding(id="library-unresolved", level="warning", text=text))
     return tuple(found)
 
 
-@lru_cache(maxsize=4)
-def _closure(objects: tuple[str, ...], library_path: str) -> _Closure:
+Brought = Callable[[str, str], bool]
+"""(an object, a library inside the environment) → whether the object's package has it loaded beforehand."""
+
+
+def _brought(probe: Probe, packages: dict[str, str]) -> Brought:
+    """A package loads its own libraries, and those of what it requires, before the modules that need them.
+
+    Not those of any other package: one that is installed need not be imported.
+    """
+    requires: dict[str, tuple[str, ...]] = {canonicalize_name(d.name): d.requires for d in probe.distributions}
+
+    @lru_cache(maxsize=4096)
+    def closure(name: str) -> frozenset[str]:
+        found, pending = set[str](), [name]
+        while pending:
+            one = pending.pop()
+            if one not in found:
+                found.add(one)
+                pending += [canonicalize_name(m[0]) for text in requires.get(one, ()) if (m := _NAME.match(text))]
+        return frozenset(found)
+
+    def brought(origin: str, library: str) -> bool:
+        ours, theirs = packages.get(origin), packages.get(library)
+        if ours is None or theirs is None:
+            return True
+        return canonicalize_name(theirs) in closure(canonicalize_name(ours))
+
+    return brought
+
+
+def _closure(objects: tuple[str, ...], library_path: str, brought: Brought) -> _Closure:
     closure = _Closure()
-    bundled: dict[str, str] = {}
+    bundled: dict[str, list[str]] = {}
     for path in objects:
-        bundled.setdefault(basename(path), path)
+        bundled.setdefault(basename(path), []).append(path)
     inside = set(objects)
     cache = _loader_cache()
     extra = tuple(p for p in library_path.split(":") if p.startswith("/"))
@@ -126,8 +158,10 @@ def _closure(objects: tuple[str, ...], library_path: str) -> _Closure:
             if _LIBC.fullmatch(soname) or _INTERPRETER.fullmatch(soname):
                 continue
             path = _find(soname, places, cache, one.machine)
-            # A package loads its own libraries before the modules that need them (torch, pyarrow, nvidia-*).
-            path = path if path and (path in inside or soname not in bundled) else bundled.get(soname, path)
+            if not (path and path in inside):
+                # Loaded beforehand (torch, pyarrow, nvidia-*); where nothing else is found, by whomever.
+                candidates = bundled.get(soname, ())
+                path = next((b for b in candidates if not path or brought(origin, b)), path)
             told = _read(path) if path else None
             if told is None:
                 closure.unresolved.setdefault(soname, set()).add(origin)

@@ -83,6 +83,16 @@ def test_a_library_that_another_package_loads_first_is_not_missing(venv, tmp_pat
     assert (names(probe), libraries.findings(probe)) == ({}, ())
 
 
+@pytest.mark.parametrize("required", [False, True])
+def test_another_packages_copy_stands_in_for_the_systems_only_when_it_is_required(required, venv, tmp_path):
+    module = build(tmp_path / "b/_omp.so", OPENMP, "-fopenmp")
+    copy = build(tmp_path / "c/libgomp.so.1", "int g(void) { return 1; }", "-Wl,-soname,libgomp.so.1")
+    install(venv, "other", ("other/lib/libgomp.so.1", copy))
+    files = {"omp/__init__.py": "", "omp/_omp.so": module.read_bytes()}
+    venv.package("omp", files=files, requires=("Other>=0",) if required else ())
+    assert set(names(venv.probe())) == (set() if required else {"libgomp.so.1"})
+
+
 def test_a_library_that_is_nowhere_is_a_finding_with_who_needs_it(venv, tmp_path):
     module, _ = link_by_name(tmp_path, "lost")
     install(venv, "broken", ("broken/_ext.so", module))
