@@ -35,12 +35,12 @@ _NOT_PLAIN_READ = os.O_WRONLY | os.O_RDWR | _NOT_FILES | _OURS
 _TEMPORARY = getattr(os, "O_TMPFILE", _NOT_FILES) & ~_NOT_FILES
 _VARIABLES = (
     "RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE GROUP_RANK NODE_RANK MASTER_ADDR MASTER_PORT "
-    "TORCHELASTIC_RESTART_COUNT SLURM_PROCID SLURM_NTASKS SLURM_LOCALID OMPI_COMM_WORLD_RANK OMPI_COMM_WORLD_SIZE PYTHONHASHSEED "
-    "OMP_NUM_THREADS MKL_NUM_THREADS OPENBLAS_NUM_THREADS NUMEXPR_NUM_THREADS VECLIB_MAXIMUM_THREADS "
-    "NUMBA_NUM_THREADS RAYON_NUM_THREADS OMP_DYNAMIC MKL_CBWR MKL_DYNAMIC OPENBLAS_CORETYPE "
-    "CUBLAS_WORKSPACE_CONFIG CUDA_VISIBLE_DEVICES CUDA_LAUNCH_BLOCKING NVIDIA_TF32_OVERRIDE "
-    "TF_DETERMINISTIC_OPS TF_CUDNN_DETERMINISTIC XLA_FLAGS JAX_DEFAULT_PRNG_IMPL JAX_ENABLE_X64 "
-    "PL_GLOBAL_SEED HF_HUB_OFFLINE TOKENIZERS_PARALLELISM"
+    "TORCHELASTIC_RESTART_COUNT SLURM_PROCID SLURM_NTASKS SLURM_LOCALID OMPI_COMM_WORLD_RANK "
+    "OMPI_COMM_WORLD_SIZE PYTHONHASHSEED OMP_NUM_THREADS MKL_NUM_THREADS OPENBLAS_NUM_THREADS "
+    "NUMEXPR_NUM_THREADS VECLIB_MAXIMUM_THREADS NUMBA_NUM_THREADS RAYON_NUM_THREADS OMP_DYNAMIC MKL_CBWR "
+    "MKL_DYNAMIC OPENBLAS_CORETYPE CUBLAS_WORKSPACE_CONFIG CUDA_VISIBLE_DEVICES CUDA_LAUNCH_BLOCKING "
+    "NVIDIA_TF32_OVERRIDE TF_DETERMINISTIC_OPS TF_CUDNN_DETERMINISTIC XLA_FLAGS JAX_DEFAULT_PRNG_IMPL "
+    "JAX_ENABLE_X64 PL_GLOBAL_SEED HF_HUB_OFFLINE TOKENIZERS_PARALLELISM"
 ).split()
 
 _folder = ""
@@ -119,8 +119,7 @@ def _segment():
 
 
 def _room():
-    """Whether the logs of all processes are still small enough: many short workers may read the same many files."""
-    global _write
+    """Whether the logs of all processes are still small enough: many short workers may read the same files."""
     with os.scandir(_folder) as entries:
         total = sum(entry.stat().st_size for entry in entries)
     if total + _SEGMENTS[_used] <= _ALL_LOGS:
@@ -387,8 +386,7 @@ def _opened(path, flags):
         return
     update = access == os.O_RDWR and not flags & (os.O_TRUNC | os.O_EXCL)
     kind = "u" if update else "w"
-    if _first(kind, path):
-        _keep(path, update)
+    if _first(kind, path) and _keep(path, update):
         _file(kind, path)
         url = _urls.get(get_ident())
         if url is not None and monotonic() - url[0] < _URL_S:
@@ -396,21 +394,26 @@ def _opened(path, flags):
 
 
 def _keep(path, surely_read=False):
-    """Copy what an older file holds before it is overwritten, when the job has read it."""
+    """Copy what an older file holds before it is overwritten, when the job has read it.
+
+    False for a folder, which `tempfile` names when it opens a file without a name.
+    """
     global _kept, _started
     try:
         if not _started:
             _started = os.stat(_folder + "started").st_mtime_ns
         before = os.stat(path)
     except OSError:
-        return
+        return True
+    if before.st_mode & 0o170000 == 0o040000:
+        return False
     if before.st_mtime_ns >= _started or before.st_mode & 0o170000 != 0o100000 or not _first("k", path):
-        return
+        return True
     if not (surely_read or path in _seen or _read_elsewhere(path)):
-        return
+        return True
     if before.st_size > _KEEP_AT_MOST:
         emit_once("L", "an input was overwritten and was too large to be kept as it was read: " + path)
-        return
+        return True
     _kept += 1
     name = "%d-%d" % (os.getpid(), _kept)
     _busy.add(get_ident())
@@ -431,10 +434,11 @@ def _keep(path, surely_read=False):
             os.close(source)
     except OSError:
         emit_once("L", "an input was overwritten and could not be kept as it was read: " + path)
-        return
+        return True
     finally:
         _busy.discard(get_ident())
     _file("k", path, name)
+    return True
 
 
 def _read_elsewhere(path):

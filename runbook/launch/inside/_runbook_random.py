@@ -36,7 +36,7 @@ def _shown(value):
 
 
 def _line():
-    """The innermost line outside libraries, as `file:line`, and True; else the innermost outside the hook, and False.
+    """The innermost line outside libraries, as `file:line`, and True; else the innermost of all, and False.
 
     What a library does while it is imported is its own doing.
     """

@@ -35,9 +35,8 @@ def _chain():
     """Run the sitecustomize that Python would have run without us, or be as absent as it would have been."""
     if sys.version_info < (3, 8):
         return
-    from importlib.machinery import PathFinder
-
-    spec = PathFinder.find_spec("sitecustomize", sys.path)
+    # importlib.machinery without importing it for the job.
+    spec = sys.modules["_frozen_importlib_external"].PathFinder.find_spec("sitecustomize", sys.path)
     if spec is None or not hasattr(spec.loader, "exec_module"):
         raise ImportError("No module named 'sitecustomize'", name="sitecustomize")
     module = type(sys)("sitecustomize")
