@@ -1,0 +1,420 @@
+"""Where the job's randomness comes from: seeding calls, generators that nobody seeded, determinism switches.
+
+The functions of a small table are wrapped when their module has been imported; a library that the job does not
+import costs nothing. Classes stay what they are, and a wrapper calls through with the same arguments.
+"""
+
+# mypy: ignore-errors
+
+import os
+import sys
+
+_hook = None
+_seeded = set()
+_before = {}
+_SHOWN = 100
+_STDLIB = os.path.dirname(os.__file__) + os.sep
+_ARGUMENTS = ("seed", "a", "new_seed", "random_state", "state", "new_state", "key")
+_OWN = 4
+"""How many different seeds of generators of their own are told of one line."""
+
+
+# --- wrapping ----------------------------------------------------------------------------------------------------
+
+
+def _shown(value):
+    """An argument as Python writes it, in one line, cut; a long array is named, not written."""
+    try:
+        if isinstance(value, (int, str, bytes, float, bool, type(None), tuple, list)) or hasattr(value, "shape"):
+            size = getattr(value, "size", 0)
+            if not isinstance(value, (tuple, list)) or len(value) <= _SHOWN:
+                if not isinstance(size, int) or size <= _SHOWN:
+                    return " ".join(repr(value).split())[:_SHOWN]
+        return "(" + type(value).__name__ + ")"
+    except Exception:
+        return "(not shown)"
+
+
+def _line():
+    """The innermost line outside libraries, as `file:line`, and True; else the innermost of all, and False.
+
+    What a library does while it is imported is its own doing.
+    """
+    frame, nearest, importing = sys._getframe(1), "", False
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if name[:1] == "<":
+            importing = importing or name[:17] == "<frozen importlib"
+            if name[:7] in ("<stdin>", "<string") or name[:9] == "<ipython-":
+                return name + ":" + str(frame.f_lineno), not importing
+        elif frame.f_globals.get("__name__") not in ("_runbook_random", "_runbook_hook"):
+            here = name + ":" + str(frame.f_lineno)
+            nearest = nearest or here
+            if not ("site-packages" in name or "dist-packages" in name or name.startswith(_STDLIB)):
+                return (nearest, False) if importing else (here, True)
+        frame = frame.f_back
+    return nearest, False
+
+
+def _argument(args, kwargs):
+    if args:
+        return args[0]
+    for name in _ARGUMENTS:
+        if name in kwargs:
+            return kwargs[name]
+    return None
+
+
+def _wrap(owner, name, note, after=None):
+    """Put a function in front of owner.name that tells us of the call and passes it on unchanged."""
+    original = getattr(owner, name, None)
+    if not callable(original) or hasattr(original, "_runbook_original"):
+        return
+    guard = _hook.guard
+
+    def wrapper(*args, **kwargs):
+        try:
+            note(args, kwargs)
+        except BaseException as error:
+            guard(error)
+        if after is None:
+            return original(*args, **kwargs)
+        result = original(*args, **kwargs)
+        try:
+            after()
+        except BaseException as error:
+            guard(error)
+        return result
+
+    # As functools.wraps would, without importing it for the job.
+    for attribute in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
+        if hasattr(original, attribute):
+            setattr(wrapper, attribute, getattr(original, attribute))
+    wrapper.__dict__.update(getattr(original, "__dict__", {}))
+    wrapper.__wrapped__ = original
+    if isinstance(owner, type(sys)):
+        wrapper.__qualname__ = name  # So that pickle finds it by its name, bound methods of a module too.
+    wrapper._runbook_original = original
+    setattr(owner, name, wrapper)
+
+
+def _seeding(label, library="", own=False):
+    """What to note of a seeding call; without an argument it takes the system's randomness, and is no seed.
+
+    own: it seeds a generator of its own, which decides nothing beyond its caller: libraries' own use is not told,
+    and of a line that makes many, only the first few are.
+    """
+    told = {}
+
+    def note(args, kwargs):
+        value = _argument(args, kwargs)
+        line, job = _line()
+        if own:
+            plain = (
+                value is None or isinstance(value, int) or hasattr(value, "__index__") or hasattr(value, "__len__")
+            )
+            values = told.setdefault(line, set()) if job and plain and len(told) < 1000 else None
+            shown = _shown(value)
+            if values is None or (shown not in values and len(values) >= _OWN):
+                return
+            values.add(shown)
+        if value is None:
+            _hook.count("Y", label, "0", "", line)
+            return
+        if library:
+            _seeded.add(library)
+        _hook.count("S", label, _shown(value), line)
+
+    return note
+
+
+def _seeds(prefix, library, *names):
+    """An action that wraps the module's seeding functions."""
+
+    def act(module):
+        for name in names:
+            _wrap(module, name, _seeding(prefix + name, library))
+
+    return act
+
+
+def _unbound(label):
+    """Like _seeding, for a method: its first argument is the object."""
+    inner = _seeding(label, own=True)
+
+    def note(args, kwargs):
+        # Random(), unseeded, is what every library makes for its own use: no call worth telling.
+        if _argument(args[1:], kwargs) is not None:
+            inner(args[1:], kwargs)
+
+    return note
+
+
+def _only_integers(label):
+    """For a function that gets a seed, a generator or None: only the seed is one."""
+    inner = _seeding(label, own=True)
+
+    def note(args, kwargs):
+        value = _argument(args, kwargs)
+        if value is not None and (isinstance(value, int) or hasattr(value, "__index__")):
+            inner(args, kwargs)
+
+    return note
+
+
+def _standard(module):
+    # The bound methods of the module come first: they must not be counted again as methods.
+    _wrap(module, "seed", _seeding("random.seed", "random"))
+    _wrap(module, "setstate", _seeding("random.setstate", "random"))
+    _wrap(module.Random, "seed", _unbound("random.Random.seed"))
+    _mark("random")
+    os.register_at_fork(after_in_child=_reseeded)
+
+
+def _reseeded():
+    """After a fork the standard library has seeded its generator anew, from the system."""
+    try:
+        _seeded.discard("random")
+        _mark("random")
+    except BaseException as error:
+        _hook.guard(error)
+
+
+def _legacy_numpy(module):
+    for name in ("seed", "set_state"):
+        _wrap(module, name, _seeding("numpy.random." + name, "numpy.random"))
+    _mark("numpy.random.mtrand")
+
+
+def _torch(module):
+    _mark("torch")
+
+
+def _new_numpy(module):
+    _wrap(module, "default_rng", _seeding("numpy.random.default_rng", own=True))
+
+
+def _sklearn(module):
+    _wrap(module, "check_random_state", _only_integers("sklearn random_state"))
+
+
+def _distributed(module):
+    def joined():
+        group = module.get_backend(), module.get_world_size(), module.get_rank()
+        _hook.emit("D", "torch", *group)
+
+    _wrap(module, "init_process_group", lambda args, kwargs: None, joined)
+
+
+def _multiprocessing(module):
+    # A forked child ends by os._exit: this is the last that it runs.
+    original = module._exit_function
+
+    def exit_function(*args, **kwargs):
+        original(*args, **kwargs)
+        _hook.finish()
+
+    module._exit_function = exit_function
+
+
+def _httpx(module):
+    def note(args, kwargs):
+        _hook.fetched(str(args[1].url))
+
+    for owner in (module.Client, module.AsyncClient):
+        _wrap(owner, "send", note)
+
+
+def _aiohttp(module):
+    def note(args, kwargs):
+        _hook.fetched(str(args[2]))
+
+    _wrap(module.ClientSession, "_request", note)
+
+
+_TABLE = {
+    "random": _standard,
+    "numpy.random.mtrand": _legacy_numpy,
+    "numpy.random._generator": _new_numpy,
+    "torch": _torch,
+    "torch.random": _seeds("torch.", "torch", "manual_seed", "set_rng_state"),
+    "torch.cuda.random": _seeds("torch.cuda.", "torch.cuda", "manual_seed", "manual_seed_all", "set_rng_state"),
+    "torch.distributed.distributed_c10d": _distributed,
+    "jax._src.random": _seeds("jax.random.", "", "PRNGKey", "key"),
+    "tensorflow.python.framework.random_seed": _seeds("tensorflow.random.", "", "set_seed", "set_random_seed"),
+    "keras.src.utils.rng_utils": _seeds("keras.utils.", "", "set_random_seed"),
+    "keras.src.utils.tf_utils": _seeds("keras.utils.", "", "set_random_seed"),
+    "sklearn.utils.validation": _sklearn,
+    "lightning.fabric.utilities.seed": _seeds("lightning.", "", "seed_everything"),
+    "lightning_fabric.utilities.seed": _seeds("lightning.", "", "seed_everything"),
+    "pytorch_lightning.utilities.seed": _seeds("lightning.", "", "seed_everything"),
+    "transformers.trainer_utils": _seeds("transformers.", "", "set_seed"),
+    "accelerate.utils.random": _seeds("accelerate.utils.", "", "set_seed"),
+    "multiprocessing.util": _multiprocessing,
+    "httpx._client": _httpx,
+    "aiohttp.client": _aiohttp,
+}
+
+
+class _Finder:
+    """Knows the modules of the table only; asks the other finders for them and adds what is to be done after."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name not in _TABLE:
+            return None
+        for finder in sys.meta_path:
+            find = None if finder is self else getattr(finder, "find_spec", None)
+            spec = None if find is None else find(name, path, target)
+            if spec is not None:
+                if hasattr(spec.loader, "exec_module"):
+                    spec.loader = _Loader(spec.loader, _TABLE[name])
+                return spec
+        return None
+
+
+class _Loader:
+    """The module's own loader, which is put back before the module runs; then the action."""
+
+    def __init__(self, loader, act):
+        self._loader, self._act = loader, act
+
+    def __getattr__(self, name):
+        return getattr(self._loader, name)
+
+    def create_module(self, spec):
+        spec.loader = self._loader
+        module = self._loader.create_module(spec)
+        spec.loader = self
+        return module
+
+    def exec_module(self, module):
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        try:
+            self._act(module)
+        except BaseException as error:
+            _hook.guard(error)
+
+
+# --- states and switches -----------------------------------------------------------------------------------------
+
+
+def _state(name):
+    """A fingerprint of the state of a library's own generator; None when it cannot be had."""
+    module = sys.modules.get(name)
+    if module is None:
+        return None
+    if name == "random":
+        return hash(module.getstate())
+    if name == "numpy.random.mtrand":
+        generator = module._rand
+        # In a forked child the lock may be held for ever, by a thread that exists no more.
+        lock = generator._bit_generator.lock
+        if not lock.acquire(False):
+            return None
+        lock.release()
+        state = generator.get_state(legacy=False)
+        inner = state["state"]
+        return hash((bytes(memoryview(inner["key"])), inner["pos"], state.get("has_gauss")))
+    return hash(tuple(module.get_rng_state().tolist()))
+
+
+def _mark(name):
+    """Remember the state, to know later whether numbers were drawn."""
+    _before[name] = _state(name)
+
+
+def _uses(forked):
+    """Which generators gave numbers, or were seeded."""
+    for name, library in (("random", "random"), ("numpy.random.mtrand", "numpy.random"), ("torch", "torch")):
+        if name in _before:
+            seeded = library in _seeded
+            # A forked child does not touch torch's generator: its lock cannot be asked for.
+            if seeded or (not (forked and name == "torch") and _state(name) != _before[name]):
+                detail = str(sys.modules["torch"].initial_seed()) if name == "torch" else ""
+                _hook.emit("Y", "1", library, str(int(seeded)), detail, "")
+
+
+def _torch_switches(torch):
+    backends = torch.backends
+    for name in (
+        "are_deterministic_algorithms_enabled",
+        "is_deterministic_algorithms_warn_only_enabled",
+        "get_float32_matmul_precision",
+        "get_default_dtype",
+        "get_num_threads",
+        "get_num_interop_threads",
+    ):
+        if hasattr(torch, name):
+            yield "torch." + name, getattr(torch, name)
+    yield "torch.backends.cudnn.deterministic", lambda: backends.cudnn.deterministic
+    yield "torch.backends.cudnn.benchmark", lambda: backends.cudnn.benchmark
+    yield "torch.backends.cudnn.allow_tf32", lambda: backends.cudnn.allow_tf32
+    yield "torch.backends.cuda.matmul.allow_tf32", lambda: backends.cuda.matmul.allow_tf32
+    yield "torch.cuda.is_initialized", torch.cuda.is_initialized
+
+
+def _switches():
+    """Name and how to ask, for the libraries that are loaded; nothing is imported for it."""
+    loaded = sys.modules.get
+    yield "sys.flags.hash_randomization", lambda: sys.flags.hash_randomization
+    torch = loaded("torch")
+    if torch is not None and hasattr(torch, "backends"):
+        yield from _torch_switches(torch)
+    config = loaded("tensorflow.python.framework.config")
+    if config is not None:
+        yield "tensorflow.config.experimental.enable_op_determinism", config.is_op_determinism_enabled
+        yield "tensorflow.config.threading.intra_op", config.get_intra_op_parallelism_threads
+        yield "tensorflow.config.threading.inter_op", config.get_inter_op_parallelism_threads
+    jax = loaded("jax")
+    if jax is not None and hasattr(jax, "config"):
+        for name in (
+            "jax_enable_x64",
+            "jax_default_prng_impl",
+            "jax_threefry_partitionable",
+            "jax_default_matmul_precision",
+        ):
+            yield name, lambda name=name: getattr(jax.config, name)
+    pools = loaded("threadpoolctl")
+    if pools is not None:
+        try:
+            found = pools.threadpool_info()
+        except Exception:
+            found = []
+        for one in found:
+            label = "threadpool " + str(one.get("internal_api")) + " " + str(one.get("prefix"))
+            text = str(one.get("num_threads"))
+            more = [str(one[key]) for key in ("version", "architecture", "threading_layer") if one.get(key)]
+            yield label, lambda text=text, more=more: " ".join([text] + more)
+
+
+def finish(forked):
+    """At the end of the process: which generators were used, and how the switches stand.
+
+    A forked child has its parent's switches, and libraries that it must not stir.
+    """
+    try:
+        _uses(forked)
+    except BaseException as error:
+        _hook.guard(error)
+    if forked:
+        return
+    for name, ask in _switches():
+        try:
+            _hook.emit("G", name, ask())
+        except BaseException as error:
+            _hook.guard(error)
+
+
+def start(hook):
+    """Wait for the modules of the table; those that are there already are done at once."""
+    global _hook
+    _hook = hook
+    sys.meta_path.insert(0, _Finder())
+    for name, act in _TABLE.items():
+        module = sys.modules.get(name)
+        if module is not None:
+            try:
+                act(module)
+            except BaseException as error:
+                hook.guard(error)
