@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from runbook.catalog.objects import ObjectStore
 from runbook.digest.atomic import write_atomic
 from runbook.errors import UsageError
 from runbook.model.record import Record
@@ -50,6 +51,11 @@ class RunFolder:
     def stderr(self) -> Path:
         """Log of the job's standard error."""
         return self.path / "stderr.log"
+
+    @property
+    def objects(self) -> ObjectStore:
+        """The content that all runs of the project share."""
+        return ObjectStore(self.path.parent.parent / "objects")
 
     @property
     def code(self) -> Path:

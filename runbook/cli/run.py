@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from runbook.cli.capture import freezing
 from runbook.cli.console import TerminalProgress, err
 from runbook.cli.options import declaration, declaring
+from runbook.cli.summary import tell_recorded
+
+if TYPE_CHECKING:
+    from runbook.flow.run import Trace
 
 
 @click.command(context_settings={"ignore_unknown_options": False})
 @declaring
 @click.option("--timeout", type=float, metavar="SECONDS", help="Stop the job after so long; the record says so.")
+@click.option(
+    "--trace",
+    type=click.Choice(["python", "native", "none"]),
+    default="python",
+    show_default=True,
+    help="How the job is watched: inside its Python, by strace as well, or not.",
+)
 @click.option("--capture", is_flag=True, help="Freeze the run at once when the job has ended.")
 @freezing
 @click.argument("argv", nargs=-1, type=click.UNPROCESSED, metavar="-- CMD…")
-def command(argv: tuple[str, ...], timeout: float | None, capture: bool, **options: Any) -> int:
+def command(argv: tuple[str, ...], timeout: float | None, trace: Trace, capture: bool, **options: Any) -> int:
     """Run CMD as it is, with its output passed through, and record what decided its result.
 
     \b
@@ -36,7 +47,9 @@ def command(argv: tuple[str, ...], timeout: float | None, capture: bool, **optio
     root = find_root(cwd)
     choices = {name: options.pop(name) for name in ("target", "archive", "force", "offline")}
     said = declaration(root, cwd, options)
-    request = Request(argv=argv or said.command, declaration=said, root=root, cwd=cwd, timeout=timeout)
+    request = Request(
+        argv=argv or said.command, declaration=said, root=root, cwd=cwd, timeout=timeout, trace=trace
+    )
     if capture and request.argv:
         from runbook.cli.capture import choices_of, tell
         from runbook.flow.capture import freeze, place
@@ -45,10 +58,7 @@ def command(argv: tuple[str, ...], timeout: float | None, capture: bool, **optio
         freezing_choices = choices_of(said, choices)
         place(said.name or default_name(request.argv), freezing_choices)  # Before the job is spent on it.
     ran = run_and_record(request)
-    record = ran.record
-    err().print(f"recorded {ran.folder.id}: {record.outcome.status}, {len(record.metrics)} metrics", markup=False)
-    for finding in record.findings:
-        err().print(f"  {finding.level}: {finding.text}", markup=False, style="dim")
+    tell_recorded(ran.folder.id, ran.record)
     if capture:
         tell(freeze(ran.folder, freezing_choices, TerminalProgress()))
     elif ran.exit_code == 0:

@@ -72,9 +72,10 @@ def compare_inputs(
                 yield from compare_files("data", left, right)
 
 
-def compare_seeds(original: Sequence[Seed], replay: Sequence[Seed]) -> Iterator[Difference]:
-    """Seeds by where they were seen."""
-    a, b = _seeds(original), _seeds(replay)
+def compare_seeds(original: Record, replay: Record) -> Iterator[Difference]:
+    """Seeds by where they were seen. Calls count only where both jobs were watched: else nobody could see them."""
+    both = original.watch.known and replay.watch.known
+    a, b = (_seeds([s for s in one.seeds if both or not s.where]) for one in (original, replay))
     for name in sorted({*a, *b}):
         left, right = a.get(name, ABSENT), b.get(name, ABSENT)
         if left != right:
@@ -84,7 +85,7 @@ def compare_seeds(original: Sequence[Seed], replay: Sequence[Seed]) -> Iterator[
 def compare_jobs(original: Record, replay: Record) -> Iterator[Difference]:
     """Command, parameters and variables. What a seed already names is not named twice."""
     a, b = original.job, replay.job
-    seeds = {x.what for x in compare_seeds(original.seeds, replay.seeds)}
+    seeds = {x.what for x in compare_seeds(original, replay)}
     told = {s.value for r in (original, replay) for s in r.seeds if s.name in seeds}
     for name in sorted({*a.parameters, *b.parameters}):
         left, right = a.parameters.get(name, ABSENT), b.parameters.get(name, ABSENT)

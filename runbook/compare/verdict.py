@@ -71,7 +71,7 @@ def differences_of(
     files = (manifests[0].code, manifests[1].code) if manifests else (None, None)
     found = [
         *_outcome(original.outcome, replay.outcome),
-        *compare_seeds(original.seeds, replay.seeds),
+        *compare_seeds(original, replay),
         *compare_code(original.code, replay.code, *files),
         *compare_inputs(original.inputs, replay.inputs, manifests),
         *compare_jobs(original, replay),

@@ -132,7 +132,7 @@ class _Placed:
         self._original = _normal(record.job.root)
         prefix = str(PurePosixPath(base.python).parent.parent) if base.python else "/usr/local"
         self.root = WORKSPACE if _taken(self._original, prefix) else self._original
-        self.inputs = [one for one in record.inputs if one.stored != "code"]
+        self.inputs = [one for one in record.inputs if one.stored not in ("code", "package")]
         self._home = next((v.value for v in record.job.variables if v.name == "HOME" and not v.redacted), "")
         for one in self.inputs:
             if _taken(self.target(one), prefix) or _within(self.root, self.target(one)):

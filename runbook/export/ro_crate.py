@@ -203,7 +203,7 @@ def _inputs(record: Record, held: dict[str, Entry]) -> Iterator[Entity]:
         }
         if one.kind == "file":
             entity |= {"sha256": one.digest, "encodingFormat": _encoding(one.path)}
-        if one.stored == "reference" and entity["@id"].startswith("#"):
+        if one.stored in ("reference", "package") and entity["@id"].startswith("#"):
             entity["@type"] = "CreativeWork"
         if one.source.value:
             entity["isBasedOn"] = one.source.value

@@ -25,6 +25,9 @@ from runbook.model.manifest import Entry
 from runbook.model.record import Finding
 from runbook.progress import Progress
 
+OUTPUTS_CAP = 500
+"""Files that the job wrote unasked, which a record lists."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -43,7 +46,7 @@ def place(path: Path, root: Path) -> str:
 def look_at_inputs(root: Path, inputs: Sequence[DeclaredInput], progress: Progress) -> tuple[Seen, ...]:
     """Hash every declared input, sparing files whose stat did not change since they were last hashed."""
     names: set[str] = set()
-    return tuple(_look(root, one, _name(one, names), progress) for one in inputs)
+    return tuple(look_at_input(root, one, names, progress) for one in inputs)
 
 
 def look_again(before: Sequence[Seen], progress: Progress) -> tuple[Seen, ...]:
@@ -69,11 +72,16 @@ def changed_inputs(inputs: Iterable[Seen]) -> list[Finding]:
 
 
 def look_at_outputs(
-    root: Path, declaration: Declaration, progress: Progress
+    root: Path, declaration: Declaration, progress: Progress, written: Sequence[Path] = ()
 ) -> tuple[list[Output], list[Finding]]:
-    """Declared metrics files and artifacts that are there; what is not is a finding."""
+    """Declared files that are there, and what else was written; what is declared and absent is a finding."""
     outputs, findings = [], []
     wanted = [(p, "metrics") for p in declaration.metrics] + [(p, "artifact") for p in declaration.outputs]
+    wanted += [(str(path), "artifact") for path in written[:OUTPUTS_CAP]]
+    if len(written) > OUTPUTS_CAP:
+        text = f"the job wrote {len(written)} files; the record holds {OUTPUTS_CAP}: --output PATH names others"
+        findings.append(Finding(id="outputs-not-listed", level="note", text=text))
+    known: set[str] = set()
     for text, role in wanted:
         path = root / text
         try:
@@ -83,6 +91,9 @@ def look_at_outputs(
         if not files:
             findings.append(Finding(id="output-absent", level="warning", text=f"{text} was not written"))
         for file in files:
+            if place(file, root) in known:
+                continue
+            known.add(place(file, root))
             digest, entries, _ = _digest(file, progress)
             outputs.append(
                 Output(
@@ -97,18 +108,33 @@ def look_at_outputs(
     return outputs, findings
 
 
-def _look(root: Path, one: DeclaredInput, name: str, progress: Progress) -> Seen:
+def look_at_input(
+    root: Path,
+    one: DeclaredInput,
+    names: set[str],
+    progress: Progress,
+    *,
+    content: Path | None = None,
+    seen: bool = False,
+) -> Seen:
+    """Hash one input and give it a name that is not in `names` yet.
+
+    content: where its bytes lie, when no longer at its path. seen: it was not declared but seen to be read.
+    """
     path = Path(one.path) if one.path.startswith("/") else root / one.path
-    if not path.exists():
+    if not (content or path).exists():
         raise NeedMissing(
             "the input is not there", one.path, hint="name an existing file or folder", id="input-absent"
         )
-    digest, entries, shape = _digest(path, progress)
+    name = _name(one, names)
+    digest, entries, shape = _digest(content or path, progress)
+    if not path.is_dir():  # What lies behind a link, or was kept, goes by the name that the job used.
+        entries = tuple(entry._replace(path=path.name) for entry in entries)
     source: Fact[str] = declared(one.source) if one.source else inferred(path.resolve().as_uri(), "where it lay")
     value = Input(
         name=name,
         path=place(path, root),
-        kind="file" if path.is_file() else "tree",
+        kind="tree" if path.is_dir() else "file",
         digest=digest,
         bytes=sum(e.size for e in entries),
         files=len(entries),
@@ -117,10 +143,10 @@ def _look(root: Path, one: DeclaredInput, name: str, progress: Progress) -> Seen
         source=source,
         version=declared(one.version) if one.version else missing("no version was declared"),
         changed=missing("the run was not observed"),
-        evidence="declared",
+        evidence="observed" if seen else "declared",
         shape=shape,
     )
-    return Seen(value, path, entries)
+    return Seen(value, content or path, entries)
 
 
 def _digest(path: Path, progress: Progress) -> tuple[str, tuple[Entry, ...], Shape]:

@@ -16,7 +16,6 @@ import platformdirs
 from runbook import __version__
 from runbook.bundle import layout
 from runbook.bundle.write import check_target
-from runbook.catalog.objects import ObjectStore
 from runbook.catalog.store import RunFolder
 from runbook.config import EMBED_LIMIT
 from runbook.digest.tree import tree_of
@@ -134,7 +133,7 @@ def _code_entries(folder: RunFolder) -> tuple[Entry, ...]:
 
 def _materials(folder: RunFolder, record: Record, code: tuple[Entry, ...]) -> Materials:
     """The code as it was when the job started; a file that changed since and was not kept stops the capture."""
-    root, objects = Path(record.job.root), ObjectStore(folder.path.parent.parent / "objects")
+    root, objects = Path(record.job.root), folder.objects
 
     def content(entry: Entry) -> Path:
         kept = objects.at(entry.sha256)
@@ -167,11 +166,13 @@ def _decide(record: Record, code: tuple[Entry, ...], limit: int) -> tuple[Record
     left, decided, apart = limit, [], list[Input]()
     files = {entry.path: entry.sha256 for entry in code}
     for one in sorted(record.inputs, key=lambda i: (i.bytes, i.name)):
-        stored: Literal["embedded", "code", "reference"] = "reference"
-        if one.bytes <= left:
+        stored: Literal["embedded", "code", "package", "reference"] = "reference"
+        if one.stored == "package":
+            stored = "package"
+        elif one.bytes <= left:
             left -= one.bytes
             stored = "code" if one.kind == "file" and files.get(one.path) == one.digest else "embedded"
-        if stored != "code":
+        if stored not in ("code", "package"):
             apart.append(one)
         decided.append(msgspec.structs.replace(one, stored=stored))
     kept = tuple(entry for entry in code if not any(_belongs(entry.path, one) for one in apart))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from runbook.model import manifest
+from runbook.digest.tree import tree_of
 from runbook.model.fact import Fact
 from runbook.model.job import Job
 from runbook.model.manifest import Entry
@@ -59,6 +59,8 @@ def cleanse(record: Record, materials: Materials, *, redact: bool, progress: Pro
     patch = _bytes(materials.patch, "data/code.patch", hits)
     texts = {name: _bytes(data, name, hits) for name, data in materials.texts.items()}
     found, _ = scan_files(((e.path, materials.content(e)) for e in materials.code), progress=progress)
+    untouched = _untouched(record, found) if not redact else set()
+    found = [hit for hit in found if hit.where not in untouched]
     hits += found
     if hits and not redact:
         raise as_error(hits)
@@ -68,19 +70,30 @@ def cleanse(record: Record, materials: Materials, *, redact: bool, progress: Pro
         data, _ = mask(materials.content(entries[path]).read_bytes(), path)
         replaced[path] = data
         entries[path] = Entry(path, len(data), _sha256(data))
-    code = tuple(entries[e.path] for e in materials.code)
-    tree = msgspec.structs.replace(
-        record.code.tree, digest=manifest.digest(manifest.render(code)), bytes=sum(e.size for e in code)
+    code = tuple(entries[e.path] for e in materials.code if e.path not in untouched)
+    tree = tree_of(list(code), record.code.tree.shape)
+    left_out = tuple(
+        f"{path}: it holds what looks like a secret, and the job did not read it" for path in sorted(untouched)
     )
     clean_record = msgspec.structs.replace(
         record,
         job=job,
         sources=sources,
-        code=msgspec.structs.replace(record.code, git=git, tree=tree),
+        code=msgspec.structs.replace(record.code, git=git, tree=tree, left_out=(*record.code.left_out, *left_out)),
         environment=msgspec.structs.replace(record.environment, packages=packages),
         redactions=(*record.redactions, *_redactions(hits)),
     )
     return Cleansed(clean_record, code, replaced, patch, texts)
+
+
+def _untouched(record: Record, found: Sequence[SecretHit]) -> set[str]:
+    """Files with a hit that a watched job never opened: a replay does without them, so they are not sealed."""
+    if record.watch.value is None or not record.watch.value.processes:
+        return set()
+    opened = {one.path for one in record.files if one.files == 1}
+    folded = {one.path for one in record.files if one.files > 1}
+    paths = {hit.where for hit in found}
+    return {path for path in paths if path not in opened and path.rpartition("/")[0] not in folded}
 
 
 def _job(job: Job, hits: list[SecretHit]) -> Job:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runbook.catalog.objects import ObjectStore
+import msgspec
+
 from runbook.catalog.store import RunFolder
 from runbook.config import Declaration
 from runbook.digest.hashing import hash_tree
@@ -82,7 +84,27 @@ def look(root: Path, declaration: Declaration, progress: Progress) -> Codebase:
     return Codebase(value, tuple(entries), listing.patch, tuple(findings))
 
 
-def keep(code: Codebase, root: Path, folder: RunFolder, objects: ObjectStore, inputs: Sequence[Seen]) -> None:
+def narrowed(code: Codebase, entries: tuple[Entry, ...]) -> Codebase:
+    """The same code with these of its files only."""
+    if entries == code.entries:
+        return code
+    tree = Tree(
+        digest=manifest.digest(manifest.render(entries)),
+        files=len(entries),
+        bytes=sum(e.size for e in entries),
+        shape=msgspec.structs.replace(
+            code.value.tree.shape,
+            executables=tuple(p for p in code.value.tree.shape.executables if p in {e.path for e in entries}),
+        ),
+    )
+    gone = sorted({e.path for e in code.entries} - {e.path for e in entries})
+    named = ", ".join(gone[:3]) + (f" and {len(gone) - 3} more" if len(gone) > 3 else "")
+    left_out = (*code.value.left_out, f"{named}: the job writes it")
+    value = msgspec.structs.replace(code.value, tree=tree, left_out=left_out)
+    return dataclasses.replace(code, value=value, entries=entries)
+
+
+def keep(code: Codebase, root: Path, folder: RunFolder, inputs: Sequence[Seen]) -> None:
     """Keep the code's content, so that a later capture freezes what ran and not what was edited since.
 
     Declared inputs are data: they stay where they are.
@@ -92,7 +114,7 @@ def keep(code: Codebase, root: Path, folder: RunFolder, objects: ObjectStore, in
     (folder.path / "code.patch").write_bytes(code.patch)
     own = [e for e in code.entries if not any(e.path == d or e.path.startswith(d + "/") for d in data)]
     if sum(e.size for e in own) <= KEPT_CAP:
-        objects.keep(root, own)
+        folder.objects.keep(root, own)
 
 
 def _escaped(path: str) -> str:

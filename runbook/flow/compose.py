@@ -14,10 +14,12 @@ from runbook.model.code import Code
 from runbook.model.data import Input, Output
 from runbook.model.environment import Environment
 from runbook.model.execution import Execution
-from runbook.model.fact import missing
+from runbook.model.fact import Fact, missing
+from runbook.model.files import SeenFile
 from runbook.model.job import Job, Outcome, Resources
 from runbook.model.metric import Tolerance
 from runbook.model.record import Finding, Record, Seed
+from runbook.model.watch import Stage, Watched
 from runbook.observe.interface import Context
 from runbook.observe.parameters import from_argv
 from runbook.observe.variables import allowed
@@ -56,13 +58,18 @@ class Looked:
     outputs: Sequence[Output]
     readings: Readings
     findings: Sequence[Finding] = ()
+    seeds: Sequence[Seed] = ()
+    """Seeding calls that were seen."""
+    watch: Fact[Watched] = missing("the job was not watched")
+    stages: tuple[Stage, ...] = ()
+    files: tuple[SeenFile, ...] = ()
 
 
 def compose(declared: Declared, looked: Looked, *, replay_of: str = "", engine: str = "host") -> Record:
     """The record of one run."""
     context, execution = looked.context, looked.execution
     fields, extra = collect(context)
-    seen = tuple(fields["seeds"])
+    seen = (*fields["seeds"], *looked.seeds)
     seeds = (*seen, *(s for s in declared.seeds if s.name not in {x.name for x in seen}))
     findings = [*looked.findings, *looked.readings.findings, *(execution.findings if execution else ())]
     if not seeds:
@@ -94,6 +101,9 @@ def compose(declared: Declared, looked: Looked, *, replay_of: str = "", engine: 
         host=fields["host"],
         accelerators=fields["accelerators"],
         seeds=seeds,
+        watch=looked.watch,
+        stages=looked.stages,
+        files=looked.files,
         inputs=tuple(sorted(looked.inputs, key=lambda i: i.name)),
         outputs=tuple(sorted(looked.outputs, key=lambda o: o.path)),
         metrics=looked.readings.metrics,

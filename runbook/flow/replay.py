@@ -189,8 +189,9 @@ def _stage(bundle: Bundle, scratch: Path, choices: Choices) -> Stage:
     work.mkdir()
     bundle.unpack(layout.CODE, work)
     mounts, inputs = [], []
+    written = {one.path for one in bundle.record.files if one.written}
     for one in bundle.record.inputs:
-        if one.stored == "code":
+        if one.stored in ("code", "package"):
             inputs.append(one)
             continue
         if one.stored == "embedded":
@@ -200,6 +201,12 @@ def _stage(bundle: Bundle, scratch: Path, choices: Choices) -> Stage:
                 source = next(source.iterdir())
         else:
             source = artifacts.locate(one, choices.data.get(one.name))
+        if one.kind == "file" and one.path in written and not one.path.startswith("/"):
+            # The job writes over it: a copy among the code, which it may change.
+            (work / one.path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, work / one.path)
+            inputs.append(msgspec.structs.replace(one, changed=missing("the job wrote to its own copy")))
+            continue
         target = one.path if one.path.startswith("/") else f"{bundle.record.job.root}/{one.path}"
         mounts.append(Mount(source=source, target=target, shape=one.shape))
         inputs.append(msgspec.structs.replace(one, changed=observed(False)))

@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from runbook.catalog.objects import ObjectStore
 from runbook.catalog.store import RunFolder, RunStore
 from runbook.config import Declaration
 from runbook.errors import NeedMissing, UsageError
-from runbook.flow import artifacts, codebase
+from runbook.flow import artifacts, codebase, watched
+from runbook.flow.artifacts import Seen
+from runbook.flow.codebase import Codebase
 from runbook.flow.compose import Declared, Looked, compose
 from runbook.launch.metrics import encode_series, file_source, pattern_source, read_metrics
 from runbook.launch.process import launch
+from runbook.launch.watch import prepare, read_watch
 from runbook.model import manifest
 from runbook.model.environment import Environment
 from runbook.model.execution import Execution
 from runbook.model.fact import Fact, declared, inferred, missing, observed
+from runbook.model.files import SeenFile
 from runbook.model.record import Finding, Record, Seed
+from runbook.model.watch import Stage, Watched
 from runbook.observe import libraries, packages
 from runbook.observe.interface import Context
 from runbook.observe.interpreter import find_interpreter
 from runbook.observe.probing import Probe, framework_versions, read_interpreter, run_probe
 from runbook.progress import SILENT, Progress
+
+Trace = Literal["python", "native", "none"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,8 @@ class Request:
     timeout: float | None = None
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     tee: bool = True
+    trace: Trace = "python"
+    """How the job is watched: from inside its Python processes, by a system-level tracer too, or not at all."""
     log: Path | None = None
     """Saved standard output of a run that nobody observed."""
 
@@ -84,27 +93,38 @@ def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
     code = codebase.look(root, declaration, progress)
     store = RunStore(root)
     with store.recording() as folder:
-        codebase.keep(code, root, folder, ObjectStore(store.path / "objects"), before)
-        since = time.time()
+        codebase.keep(code, root, folder, before)
+        began_ns = time.time_ns()
         execution = _launch(request, folder) if observe else None
         if not observe:
             _adopt(request, folder)
-        inputs = artifacts.look_again(before, progress) if observe else before
-        surroundings = look_at_environment(request)
-        readings = read_metrics(sources, root, folder.stdout, since=since if observe else None)
-        outputs, absent = artifacts.look_at_outputs(root, declaration, progress)
-        findings = [*code.findings, *surroundings.findings, *artifacts.changed_inputs(inputs), *absent]
+        raw = read_watch(_watch(folder)) if observe and request.trace != "none" else None
+        surroundings = look_at_environment(request, raw)
+        declared_inputs = artifacts.look_again(before, progress) if observe else before
+        scene = watched.Scene(root, request.cwd, dict(request.env), code, began_ns, _watch(folder), folder.objects)
+        saw = _saw(raw, scene, surroundings.probe, declared_inputs, progress)
+        shutil.rmtree(_watch(folder), ignore_errors=True)
+        inputs = (*declared_inputs, *saw.inputs)
+        readings = read_metrics(sources, root, folder.stdout, since=began_ns / 1e9 if observe else None)
+        outputs, absent = artifacts.look_at_outputs(root, declaration, progress, saw.written)
+        findings = [*saw.code.findings, *surroundings.findings, *artifacts.changed_inputs(inputs), *absent]
+        findings += saw.findings
+        (folder.path / "code.manifest").write_bytes(manifest.render(saw.code.entries))
         record = compose(
             _declared(request, folder, sources),
             Looked(
                 context=surroundings.context,
                 execution=execution,
-                code=code.value,
+                code=saw.code.value,
                 environment=surroundings.environment,
                 inputs=[i.value for i in inputs],
                 outputs=outputs,
                 readings=readings,
                 findings=findings,
+                seeds=saw.seeds,
+                watch=saw.watch,
+                stages=saw.stages,
+                files=saw.files,
             ),
         )
         for one in inputs:
@@ -114,6 +134,43 @@ def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
             (folder.path / "probe.json").write_bytes(msgspec.json.encode(surroundings.probe))
         folder.write(record)
     return Ran(folder, record, _exit_code(execution))
+
+
+@dataclass(frozen=True)
+class _Saw:
+    """What watching the job adds to its record."""
+
+    code: Codebase
+    inputs: tuple[Seen, ...] = ()
+    written: tuple[Path, ...] = ()
+    files: tuple[SeenFile, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    seeds: tuple[Seed, ...] = ()
+    watch: Fact[Watched] = missing("the job was not watched")
+    findings: tuple[Finding, ...] = ()
+
+
+def _saw(
+    raw: Watched | None, scene: watched.Scene, probe: Probe | None, named: tuple[Seen, ...], progress: Progress
+) -> _Saw:
+    if raw is None:
+        return _Saw(scene.code)
+    found = watched.sort(raw, scene, probe)
+    kept, files = watched.in_record(raw, found.files, probe)
+    return _Saw(
+        code=codebase.narrowed(scene.code, watched.without_products(scene.code, found)),
+        inputs=tuple(watched.inputs(found, scene, named, progress)),
+        written=found.written,
+        files=files,
+        stages=watched.stages(raw, found.files),
+        seeds=tuple(watched.seeds(raw)),
+        watch=observed(kept),
+        findings=(*found.findings, *watched.findings(raw, probe, scene)),
+    )
+
+
+def _watch(folder: RunFolder) -> Path:
+    return folder.path / "watch"
 
 
 def _declared(request: Request, folder: RunFolder, sources: tuple[str, ...]) -> Declared:
@@ -135,10 +192,12 @@ def metric_sources(declaration: Declaration, root: Path) -> tuple[str, ...]:
     return (*files, *(pattern_source(name, pattern) for name, pattern in declaration.patterns.items()))
 
 
-def look_at_environment(request: Request) -> Surroundings:
-    """Find the job's own Python and ask it what is installed."""
+def look_at_environment(request: Request, seen: Watched | None) -> Surroundings:
+    """Find the job's own Python and ask it what is installed. seen: what was watched of the job."""
     named = request.declaration.python
     interpreter: Fact[str] = declared(named) if named else find_interpreter(request.argv, request.cwd, request.env)
+    if seen is not None and not named:
+        interpreter = watched.interpreter(seen, interpreter)
     probe, failure = None, interpreter.reason
     if interpreter.value is not None:
         try:
@@ -193,10 +252,11 @@ def _later() -> Fact[Any]:
 
 
 def _launch(request: Request, folder: RunFolder) -> Execution:
+    env = request.env if request.trace == "none" else prepare(_watch(folder), request.env)
     return launch(
         request.argv,
         request.cwd,
-        request.env,
+        env,
         stdout=folder.stdout,
         stderr=folder.stderr,
         timeout=request.timeout,

@@ -74,9 +74,12 @@ def _input(writer: BundleWriter, one: Input, goods: Goods) -> int:
     if one.stored != "embedded":
         return 0
     path = _absolute(goods, one.path)
-    base = path if one.kind == "tree" else path.resolve().parent
     for entry in manifest.parse(text):
-        writer.add_file(layout.input_file(one.name, entry.path), base / entry.path, sha256=entry.sha256)
+        kept = goods.folder.objects.at(entry.sha256)
+        here = path / entry.path if one.kind == "tree" else path
+        writer.add_file(
+            layout.input_file(one.name, entry.path), kept if kept.is_file() else here, sha256=entry.sha256
+        )
     return one.bytes
 
 

@@ -20,8 +20,9 @@ class Input(Value, frozen=True, kw_only=True, omit_defaults=True):
     """sha256 of the file, or of the tree's manifest."""
     bytes: int
     files: int
-    stored: Literal["embedded", "code", "reference"]
-    """`embedded` in data/inputs/NAME/, in data/code already, or only described by its manifest."""
+    stored: Literal["embedded", "code", "package", "reference"]
+    """`embedded` in data/inputs/NAME/, in data/code already, in an installed package, or only described by its
+    manifest."""
     manifest: str
     """Bundle path of the manifest `SHA256 SIZE PATH`; for a file it holds one line."""
     source: Fact[str]

@@ -7,10 +7,12 @@ from typing import Any, Final, Literal
 from runbook.model.code import Code
 from runbook.model.data import Input, Output
 from runbook.model.environment import Environment
-from runbook.model.fact import Evidence, Fact, Value
+from runbook.model.fact import Evidence, Fact, Value, missing
+from runbook.model.files import SeenFile
 from runbook.model.host import Accelerators, Host
 from runbook.model.job import Job, Outcome, Resources
 from runbook.model.metric import Metric, Tolerance
+from runbook.model.watch import Stage, Watched
 
 SCHEMA: Final = "runbook/record/1"
 
@@ -22,6 +24,8 @@ class Seed(Value, frozen=True, kw_only=True, omit_defaults=True):
     """`argv --seed`, `PYTHONHASHSEED`, `numpy.random.seed` …"""
     value: str
     evidence: Evidence
+    where: str = ""
+    """The line of the job that made the call, `train.py:12`, where the job was watched."""
 
 
 class Finding(Value, frozen=True, kw_only=True, omit_defaults=True):
@@ -63,6 +67,12 @@ class Record(Value, frozen=True, kw_only=True, omit_defaults=False):
     host: Host
     accelerators: Fact[Accelerators]
     seeds: tuple[Seed, ...] = ()
+    watch: Fact[Watched] = missing("the job was not watched")
+    """What was seen from inside the job, but for its files."""
+    stages: tuple[Stage, ...] = ()
+    """Its steps, where it had several, each with what it read and wrote; empty for one step."""
+    files: tuple[SeenFile, ...] = ()
+    """Every path that the job touched, sorted, with the reason."""
     inputs: tuple[Input, ...] = ()
     outputs: tuple[Output, ...] = ()
     metrics: tuple[Metric, ...] = ()

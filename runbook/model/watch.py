@@ -126,6 +126,19 @@ class Distributed(Value, frozen=True, kw_only=True, omit_defaults=True):
     rank: int
 
 
+class Stage(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """One step of a job: a process that no other watched process started, with all that it started."""
+
+    name: str
+    """Short, for a person: the script or module."""
+    argv: tuple[str, ...]
+    processes: tuple[int, ...]
+    """Numbers of its processes, the first few."""
+    inputs: tuple[str, ...] = ()
+    """Paths as in `Record.files`: read and not made by this step."""
+    outputs: tuple[str, ...] = ()
+
+
 class Watched(Value, frozen=True, kw_only=True, omit_defaults=True):
     """All that the hook saw of one run."""
 

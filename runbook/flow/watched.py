@@ -1,0 +1,312 @@
+"""From what was seen of a job to facts: sorted files, inputs, outputs, steps, seeds, findings."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from runbook.catalog.objects import ObjectStore
+from runbook.config import DeclaredInput
+from runbook.flow.artifacts import Seen, look_at_input, place
+from runbook.flow.codebase import Codebase
+from runbook.model.fact import Fact, inferred, observed
+from runbook.model.files import SeenFile
+from runbook.model.manifest import Entry
+from runbook.model.record import Finding, Seed
+from runbook.model.watch import FileUse, Process, Stage, Watched
+from runbook.observe.files import Surrounding, sort_files
+from runbook.observe.inputs import datasets
+from runbook.observe.probing import Probe
+from runbook.observe.requirements import declared, undeclared
+from runbook.progress import Progress
+
+FILES_CAP = 2000
+"""Paths that a record lists; beyond, they are counted by folder."""
+INPUTS_CAP = 500
+_KEPT_IN_RECORD = 64
+"""Processes, connections and programs that a record names; the rest is counted."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Where the job ran, and what was known before it did."""
+
+    root: Path
+    cwd: Path
+    env: dict[str, str]
+    code: Codebase
+    began_ns: int
+    """Unix time when the job was started."""
+    watch: Path
+    """The watch folder."""
+    objects: ObjectStore
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """The files of a job by what they are."""
+
+    files: tuple[SeenFile, ...]
+    inputs: tuple[tuple[str, bool], ...]
+    """Absolute path and whether it is a folder."""
+    written: tuple[Path, ...]
+    """Files that the job wrote and that are still there."""
+    uses: dict[str, FileUse]
+    findings: tuple[Finding, ...] = ()
+
+
+def sort(watched: Watched, scene: Scene, probe: Probe | None) -> Sorted:
+    """Sort every path that the job touched."""
+    present: set[str] = set()
+    uses: dict[str, FileUse] = {}
+    for use in watched.files:
+        try:
+            mode = os.stat(use.path).st_mode  # noqa: PTH116 - a hundred thousand of them
+        except (OSError, ValueError):
+            mode = 0
+        if stat.S_ISDIR(mode):
+            continue
+        uses[use.path] = use
+        if stat.S_ISREG(mode):
+            present.add(use.path)
+    here = _surrounding(scene, probe, frozenset(present))
+    seen = sort_files(uses.values(), here)
+    root = str(scene.root)
+    absolute = {one.path: _absolute(one.path, root) for one in seen}
+    inputs = [absolute[one.path] for one in seen if one.kind == "input"]
+    foreign = [absolute[one.path] for one in seen if one.kind in ("code", "output")]
+    foreign += [f"{root}/{entry.path}" for entry in scene.code.entries]
+    never = ["/", root, str(scene.cwd), here.home or "/", "/tmp", "/mnt", "/data", "/srv", "/opt"]  # noqa: S108
+    found = datasets(inputs, foreign, never)
+    found += [(one.path, True) for one in watched.folders if one.read and not one.written]
+    written = [Path(absolute[one.path]) for one in seen if one.written and absolute[one.path] in present]
+    findings = []
+    secret = [one.path for one in seen if one.why.startswith("credentials")]
+    if secret:
+        text = f"the job read credentials ({', '.join(secret[:3])}): never kept, so a replay is without them"
+        findings.append(Finding(id="credentials-read", level="warning", text=text))
+    if len(found) > INPUTS_CAP:
+        text = f"the job read {len(found)} inputs; the record holds {INPUTS_CAP}: --input FOLDER names more"
+        findings.append(Finding(id="too-many-inputs", level="warning", text=text))
+    many = [one for one in watched.folders if one.written]
+    if many:
+        some = ", ".join(f"{one.written} in {one.path}" for one in many[:3])
+        text = f"the job wrote more files than are listed: {some}"
+        findings.append(Finding(id="outputs-not-listed", level="note", text=text))
+    return Sorted(tuple(seen), tuple(found[:INPUTS_CAP]), tuple(written), uses, tuple(findings))
+
+
+def inputs(found: Sorted, scene: Scene, named: Sequence[Seen], progress: Progress) -> list[Seen]:
+    """The inputs that were seen and not declared, hashed in the state in which the job read them."""
+    covered = [one.path.resolve() for one in named]
+    names = {one.value.name for one in named}
+    kinds = {_absolute(one.path, str(scene.root)): one for one in found.files if one.kind == "input"}
+    before = {f"{scene.root}/{entry.path}": entry for entry in scene.code.entries}
+    result = []
+    for path, folder in found.inputs:
+        full = Path(path)
+        if any(full.resolve().is_relative_to(one) for one in covered):
+            continue
+        use, seen = found.uses.get(path), kinds.get(path)
+        content, changed = full, _changed_since(full, scene.began_ns)
+        if not folder and changed.value:
+            content = _as_read(full, use, scene, before)
+        one = DeclaredInput(path=place(full, scene.root))
+        try:
+            value = look_at_input(scene.root, one, names, progress, content=content, seen=True)
+        except OSError:
+            continue  # Gone in this very moment: the files say that it was there.
+        source: Fact[str] = value.value.source
+        if seen is not None and seen.source:
+            source = observed(seen.source)
+        brought = seen is not None and seen.why.startswith("data that the package")
+        record = msgspec.structs.replace(
+            value.value, source=source, changed=changed, stored="package" if brought else "reference"
+        )
+        if changed.value and not folder:  # The next change would be lost: it is kept as it was read.
+            scene.objects.keep(content.parent, [value.entries[0]._replace(path=content.name)])
+        result.append(Seen(record, content, value.entries))
+    return result
+
+
+def _as_read(path: Path, use: FileUse | None, scene: Scene, before: dict[str, Entry]) -> Path:
+    """Where the bytes lie that the job read, of a file that changed since it was started."""
+    if use is not None and use.kept and (scene.watch / use.kept).is_file():
+        return scene.watch / use.kept
+    earlier = before.get(str(path))
+    if earlier is not None and scene.objects.at(earlier.sha256).is_file():
+        return scene.objects.at(earlier.sha256)
+    return path
+
+
+def _changed_since(path: Path, began_ns: int) -> Fact[bool]:
+    try:
+        told = path.stat()
+    except OSError:
+        return observed(True)
+    return observed(max(told.st_mtime_ns, told.st_ctime_ns) > began_ns)
+
+
+def without_products(code: Codebase, found: Sorted) -> tuple[Entry, ...]:
+    """The code's files without those that the job writes and git does not track: they are an earlier run's."""
+    made = {one.path for one in found.files if one.kind == "output" and one.first == "written"}
+    git = code.value.git.value
+    loose = made if git is None else made.intersection(git.untracked)
+    return tuple(entry for entry in code.entries if entry.path not in loose)
+
+
+def stages(watched: Watched, files: Iterable[SeenFile]) -> tuple[Stage, ...]:
+    """The steps of the job: none when it had one."""
+    owner: dict[int, int] = {}
+    for process in watched.processes:
+        parent = process.parent
+        owner[process.number] = owner.get(parent, parent) if parent is not None else process.number
+    roots = [process for process in watched.processes if process.parent is None]
+    if len(roots) < 2:
+        return ()
+    read: dict[int, list[str]] = {root.number: [] for root in roots}
+    wrote: dict[int, list[str]] = {root.number: [] for root in roots}
+    for one in files:
+        if one.kind not in ("input", "output"):
+            continue
+        writers = {owner.get(number, number) for number in one.writers}
+        for number in writers:
+            wrote.get(number, []).append(one.path)
+        for number in {owner.get(number, number) for number in one.readers} - writers:
+            read.get(number, []).append(one.path)
+    return tuple(
+        Stage(
+            name=_name(root),
+            argv=root.argv,
+            processes=tuple(n for n, o in owner.items() if o == root.number)[:_KEPT_IN_RECORD],
+            inputs=tuple(sorted(read[root.number])),
+            outputs=tuple(sorted(wrote[root.number])),
+        )
+        for root in roots
+    )
+
+
+def _name(process: Process) -> str:
+    words = [word for word in process.argv[1:] if not word.startswith("-")]
+    return Path(words[0]).name if words else Path(process.executable or "python").name
+
+
+def seeds(watched: Watched) -> list[Seed]:
+    """Every seeding call of the job's processes, once; and what a library chose by itself is no seed."""
+    found = {
+        (call.function, call.value, call.where): Seed(
+            name=call.function, value=call.value, evidence="observed", where=call.where
+        )
+        for call in watched.seeds
+        if call.value not in ("", "None")
+    }
+    return list(found.values())
+
+
+def findings(watched: Watched, probe: Probe | None, scene: Scene) -> list[Finding]:
+    """What a person should know: random numbers without a seed, packages that nobody declared, the network."""
+    unseeded = sorted({use.library for use in watched.uses if not use.seeded})
+    what = "gave random numbers, and was never seeded"
+    said = [Finding(id="used-unseeded", level="warning", text=f"{library} {what}") for library in unseeded]
+    if probe is not None:
+        from runbook.observe.packages import read_packages
+
+        names, files = declared(scene.root, scene.cwd)
+        missing = undeclared(watched.imports, read_packages(probe), names)
+        if missing and files:
+            text = f"imported, and not in {', '.join(files[:3])}: {', '.join(missing)}"
+            said.append(Finding(id="package-undeclared", level="warning", text=text))
+        elif missing:
+            text = f"the project declares no packages; the job imports {', '.join(missing)}"
+            said.append(Finding(id="package-undeclared", level="note", text=text))
+    hosts = sorted({one.host for one in watched.connections if one.host and not _loopback(one.host)})
+    if hosts:
+        text = f"the job reached for the network: {', '.join(hosts[:5])}" + (" …" if len(hosts) > 5 else "")
+        said.append(Finding(id="network-used", level="note", text=text))
+    said += [Finding(id="not-seen", level="note", text=text) for text in watched.lost]
+    return said
+
+
+def in_record(
+    watched: Watched, files: Sequence[SeenFile], probe: Probe | None
+) -> tuple[Watched, tuple[SeenFile, ...]]:
+    """What of it a record holds: no list that grows without bound."""
+    third = {top.partition(".")[0] for one in probe.distributions for top in one.imports} if probe else set()
+    connections = tuple({(c.host, c.port, c.url): c for c in watched.connections}.values())
+    programs = tuple({(s.argv, s.executable): s for s in watched.subprocesses}.values())
+    cut = msgspec.structs.replace(
+        watched,
+        files=(),
+        folders=watched.folders[:_KEPT_IN_RECORD],
+        processes=watched.processes[:_KEPT_IN_RECORD],
+        imports=tuple(name for name in watched.imports if name in third),
+        connections=connections[:_KEPT_IN_RECORD],
+        subprocesses=programs[:_KEPT_IN_RECORD],
+    )
+    return cut, _folded(files)
+
+
+def _folded(files: Sequence[SeenFile]) -> tuple[SeenFile, ...]:
+    """At most so many lines: where there are more, those of one folder and kind together."""
+    if len(files) <= FILES_CAP:
+        return tuple(files)
+    groups: dict[tuple[str, str, str], list[SeenFile]] = {}
+    for one in files:
+        groups.setdefault((one.kind, one.path.rpartition("/")[0], one.why), []).append(one)
+    folded = []
+    for (kind, folder, why), members in groups.items():
+        if len(members) == 1:
+            folded.append(members[0])
+            continue
+        folded.append(
+            SeenFile(
+                path=folder or ".",
+                kind=kind,  # type: ignore[arg-type]
+                why=why,
+                files=sum(one.files for one in members),
+                read=any(one.read for one in members),
+                written=any(one.written for one in members),
+                first=members[0].first,
+            )
+        )
+    return tuple(folded[:FILES_CAP])
+
+
+def interpreter(watched: Watched, found: Fact[str]) -> Fact[str]:
+    """The Python of the first process that was seen, where the command line does not name it by itself."""
+    if found.evidence == "observed" or not watched.processes or not watched.processes[0].executable:
+        return found
+    executable = watched.processes[0].executable
+    return observed(executable) if found.value in (None, executable) else inferred(found.value or "", found.reason)
+
+
+def _surrounding(scene: Scene, probe: Probe | None, present: frozenset[str]) -> Surrounding:
+    owners: dict[str, str] = {}
+    told = probe.interpreter if probe else None
+    for one in probe.distributions if probe else ():
+        for top in one.imports:
+            owners.setdefault(top.partition(".")[0].partition("/")[0], one.name)
+    return Surrounding(
+        root=str(scene.root),
+        code=frozenset(entry.path for entry in scene.code.entries),
+        sizes={entry.path: entry.size for entry in scene.code.entries},
+        sites=probe.sites if probe else (),
+        owners=owners,
+        interpreter=(told.stdlib, told.prefix, told.base_prefix) if told else (),
+        home=scene.env.get("HOME", "").rstrip("/"),
+        variables=scene.env,
+        present=present,
+    )
+
+
+def _absolute(path: str, root: str) -> str:
+    return path if path.startswith("/") else f"{root}/{path}"
+
+
+def _loopback(host: str) -> bool:
+    return host in ("localhost", "::1", "0.0.0.0") or host.startswith(("127.", "/"))  # noqa: S104

@@ -1,0 +1,279 @@
+"""Sort the paths that a job touched: code, packages, inputs, outputs, caches, noise. Pure: looks at no disk.
+
+The first rule that fits decides, and its phrase is kept, so that a person can see why. What no rule knows is an
+input when it was read first, an output when it was written first: what decides a result must not be forgotten.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from runbook.model.files import FileKind, SeenFile
+from runbook.model.watch import FileUse
+
+_KERNEL = ("/proc", "/sys", "/dev", "/run")
+_SYSTEM = ("/etc", "/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/opt/conda", "/var/lib", "/var/cache")
+_TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - recognised, not used
+_SOURCE = frozenset(
+    (
+        *(
+            ".py",
+            ".pyi",
+            ".pyx",
+            ".pxd",
+            ".pyc",
+            ".so",
+            ".ipynb",
+            ".c",
+            ".cc",
+            ".cpp",
+            ".cu",
+            ".cuh",
+            ".h",
+            ".hpp",
+        ),
+        *(".sh", ".toml", ".cfg", ".ini", ".yaml", ".yml", ".md", ".rst", ".jinja", ".j2", ".r", ".jl", ".rs"),
+        *(".lock", ".mk", ".cmake", ".proto", ".pth", ".env", ".ts", ".js", ".html", ".css"),
+    )
+)
+_SOURCE_NAMES = frozenset(("Makefile", "Dockerfile", "MLproject", "Pipfile", "Snakefile", "LICENSE", "setup.py"))
+_DATA_FOLDER = re.compile(r"(data|datasets?|corpus|corpora)", re.IGNORECASE)
+_NO_DATA = frozenset((".py", ".pyi", ".pyc", ".so", ".txt", ".md", ".rst", ".typed", ".h", ".ttf", ".afm", ".pxd"))
+# What hubs and libraries keep of what they downloaded: data and weights, not results of computing.
+_HUBS = {
+    ".cache/huggingface": "Hugging Face's cache",
+    ".cache/torch/hub": "torch hub's cache",
+    ".cache/torch/sentence_transformers": "sentence-transformers' cache",
+    "scikit_learn_data": "scikit-learn's data folder",
+    ".keras": "Keras' cache",
+    "nltk_data": "NLTK's data folder",
+    ".cache/kagglehub": "Kaggle's cache",
+    "tensorflow_datasets": "TensorFlow datasets' folder",
+    ".cache/gensim": "gensim's cache",
+    "gensim-data": "gensim's data folder",
+    "seaborn-data": "seaborn's data folder",
+    ".cache/whisper": "Whisper's cache",
+    ".cache/clip": "CLIP's cache",
+    ".fastai": "fastai's folder",
+}
+_HUB_VARIABLES = {
+    "HF_HOME": "Hugging Face's cache",
+    "HF_HUB_CACHE": "Hugging Face's cache",
+    "HF_DATASETS_CACHE": "Hugging Face's cache",
+    "TRANSFORMERS_CACHE": "Hugging Face's cache",
+    "TORCH_HOME": "torch hub's cache",
+    "SCIKIT_LEARN_DATA": "scikit-learn's data folder",
+    "KERAS_HOME": "Keras' cache",
+    "NLTK_DATA": "NLTK's data folder",
+    "TFDS_DATA_DIR": "TensorFlow datasets' folder",
+}
+_HUB_NOISE = re.compile(r"(\.lock|\.incomplete|/version\.txt|/version_diffusers_cache\.txt)$")
+_CREDENTIALS = re.compile(
+    r"/(\.netrc|_netrc|\.pypirc|\.pgpass|\.git-credentials|\.aws/.*|\.ssh/.*|\.gnupg/.*|\.kube/config|\.docker/config\.json"
+    r"|\.kaggle/kaggle\.json|gcloud/.*credentials.*|\.config/wandb/settings|huggingface/(token|stored_tokens))$"
+)
+_CONFIG = (
+    ".config",
+    ".cache",
+    ".local/share",
+    ".local/state",
+    ".matplotlib",
+    ".triton",
+    ".nv",
+    ".ipython",
+    ".jupyter",
+)
+_CONFIG_VARIABLES = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "TRITON_CACHE_DIR")
+
+
+@dataclass(frozen=True)
+class Surrounding:
+    """Where things are on the machine of the run. All folders absolute, without a slash at the end."""
+
+    root: str
+    code: frozenset[str] = frozenset()
+    """Paths of the code listing, relative to the root."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of the paths of the code listing."""
+    sites: tuple[str, ...] = ()
+    """Folders that packages are installed in."""
+    owners: Mapping[str, str] = field(default_factory=dict)
+    """Top-level name in a site folder → distribution."""
+    interpreter: tuple[str, ...] = ()
+    """The standard library and the prefixes of the interpreter."""
+    home: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    present: frozenset[str] = frozenset()
+    """Which of the paths are regular files now that the job has ended."""
+
+
+def sort_files(uses: Iterable[FileUse], here: Surrounding) -> list[SeenFile]:
+    """Every path with its kind and why; packages' files together, one line a package. By path."""
+    rules = _Rules(here)
+    seen: list[SeenFile] = []
+    packages: dict[tuple[str, str], int] = {}
+    for use in uses:
+        kind, why = rules.sort(use)
+        if kind == "package" and not use.written:
+            name, _, reason = why.partition(": ")
+            packages[name, reason] = packages.get((name, reason), 0) + 1
+            continue
+        seen.append(
+            SeenFile(
+                path=_relative(use.path, here.root),
+                kind=kind,
+                why=why,
+                read=use.read,
+                written=use.written,
+                first=use.first,
+                readers=use.readers,
+                writers=use.writers,
+                source=use.url,
+            )
+        )
+    seen += [
+        SeenFile(path=name, kind="package", why=reason, files=count, read=True)
+        for (name, reason), count in packages.items()
+    ]
+    return sorted(seen, key=lambda one: (one.kind, one.path))
+
+
+class _Rules:
+    def __init__(self, here: Surrounding) -> None:
+        self._here = here
+        self._sites = tuple(sorted((s for s in here.sites if s), key=len, reverse=True))
+        # A prefix such as /usr holds more than an interpreter, and one above the project holds the project.
+        self._interpreter = tuple(
+            p for p in here.interpreter if p and p not in ("/", "/usr", "/usr/local") and not _within(here.root, p)
+        )
+        self._hubs = dict(_hub_folders(here))
+        self._config = tuple(_config_folders(here))
+
+    def sort(self, use: FileUse) -> tuple[FileKind, str]:
+        """The kind and its reason."""
+        path, here = use.path, self._here
+        if _within_any(path, _KERNEL) and not _within_any(path, _TEMPORARY):
+            return "noise", "the kernel's or the system's own"
+        inside = _within(path, here.root)
+        relative = _relative(path, here.root) if inside else ""
+        if relative.startswith(".runbook/"):
+            return "noise", "runbook's own"
+        if relative.startswith(".git/") or "/.git/" in path:
+            return "noise", "git's own"
+        if _CREDENTIALS.search(path):
+            return "noise", "credentials: never kept"
+        if "/__pycache__/" in path or path.endswith((".pyc", ".pyo")):
+            return self._bytecode(path)
+        if use.written and path not in here.present:
+            return "noise", "temporary: gone when the job ended"
+        if not use.written and path not in here.present:
+            return "noise", "looked for, and not there"
+        for site in self._sites:
+            if _within(path, site):
+                return self._package(use, path.removeprefix(site + "/"))
+        if not use.written and _within_any(path, self._interpreter):
+            return "package", "the interpreter: its own files"
+        hub = next((why for folder, why in self._hubs.items() if _within(path, folder)), "")
+        if hub:
+            return self._hub(use, hub)
+        if use.first == "written":
+            if _within_any(path, self._config):
+                return "cache", "written to a folder of settings and caches"
+            return "output", "the job wrote it" + (", then read it" if use.read else "")
+        if inside and relative in here.code:
+            return self._of_the_project(relative)
+        if _within_any(path, self._config):
+            return "cache", "a folder of settings and caches"
+        if use.library:
+            return "package", "system library: loaded by the job"
+        if _within_any(path, _SYSTEM) and not _DATA_FOLDER.search(path):
+            return "noise", "the system's"
+        if inside:
+            why = "read in the project, and neither tracked nor code"
+        elif _within_any(path, _TEMPORARY):
+            why = "read from a temporary folder, and there before the job"
+        else:
+            why = "read from outside of the project"
+        return "input", why + (", then overwritten" if use.written else "")
+
+    def _bytecode(self, path: str) -> tuple[FileKind, str]:
+        for site in self._sites:
+            if _within(path, site):
+                return "package", f"{self._owner(path.removeprefix(site + '/'))}: imported"
+        if _within_any(path, self._interpreter):
+            return "package", "the interpreter: its own files"
+        return "cache", "compiled Python"
+
+    def _package(self, use: FileUse, relative: str) -> tuple[FileKind, str]:
+        owner, path = self._owner(relative), PurePosixPath(relative)
+        if use.written:
+            return "output", f"the job wrote it among the packages ({owner})"
+        data = any(_DATA_FOLDER.fullmatch(part) for part in path.parts[1:-1])
+        if data and path.suffix not in _NO_DATA and not path.parts[0].endswith((".dist-info", ".egg-info")):
+            return "input", f"data that the package {owner} brings"
+        return "package", f"{owner}: {'imported' if path.suffix in ('.py', '.so') else 'read'}"
+
+    def _owner(self, relative: str) -> str:
+        top = relative.partition("/")[0]
+        stem = top.partition(".")[0] if top.endswith((".py", ".so")) else top
+        if top.endswith((".dist-info", ".egg-info")):
+            return top.partition("-")[0].lower().replace("_", "-")
+        return self._here.owners.get(stem, stem)
+
+    def _hub(self, use: FileUse, hub: str) -> tuple[FileKind, str]:
+        if _HUB_NOISE.search(use.path):
+            return "cache", f"{hub}: its own bookkeeping"
+        if use.first == "written":
+            if use.url or use.read:
+                return "input", f"downloaded while the job ran, into {hub}"
+            return "cache", f"written to {hub}, and not read"
+        return "input", f"in {hub}"
+
+    def _of_the_project(self, relative: str) -> tuple[FileKind, str]:
+        path = PurePosixPath(relative)
+        suffix = path.suffix.lower()
+        if suffix in _SOURCE or path.name in _SOURCE_NAMES:
+            return "code", "source or settings of the project"
+        if suffix in (".json", ".txt", "") and self._here.sizes.get(relative, 0) < _SETTINGS_CAP:
+            named = suffix == ".json" or path.name.startswith(("requirements", "README"))
+            if named and not any(_DATA_FOLDER.fullmatch(part) for part in path.parts[:-1]):
+                return "code", "settings of the project"
+        return "input", "data of the project"
+
+
+_SETTINGS_CAP = 64 << 10
+
+
+def _hub_folders(here: Surrounding) -> Iterator[tuple[str, str]]:
+    for name, why in _HUB_VARIABLES.items():
+        if here.variables.get(name, "").startswith("/"):
+            yield here.variables[name].rstrip("/"), why
+    cache = here.variables.get("XDG_CACHE_HOME", "")
+    for folder, why in _HUBS.items():
+        if here.home:
+            yield f"{here.home}/{folder}", why
+        if cache.startswith("/") and folder.startswith(".cache/"):
+            yield f"{cache.rstrip('/')}/{folder.removeprefix('.cache/')}", why
+
+
+def _config_folders(here: Surrounding) -> Iterator[str]:
+    for name in _CONFIG_VARIABLES:
+        if here.variables.get(name, "").startswith("/"):
+            yield here.variables[name].rstrip("/")
+    if here.home:
+        yield from (f"{here.home}/{folder}" for folder in _CONFIG)
+
+
+def _relative(path: str, root: str) -> str:
+    return path.removeprefix(root + "/") if _within(path, root) and path != root else path
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder + "/")
+
+
+def _within_any(path: str, folders: Iterable[str]) -> bool:
+    return any(_within(path, folder) for folder in folders)

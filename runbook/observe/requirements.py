@@ -1,0 +1,114 @@
+"""What a project declares that it needs, and what its job imported without being declared."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from packaging.markers import UndefinedEnvironmentName
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from runbook.model.environment import Package
+
+_FILES = (
+    "requirements*.txt",
+    "requirements/*.txt",
+    "pyproject.toml",
+    "environment*.y*ml",
+    "conda*.y*ml",
+    "Pipfile",
+)
+_CAP = 1 << 20
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def declared(root: Path, folder: Path) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Normalised names that the requirements files of the project and the job's folder declare, and the files."""
+    names: set[str] = set()
+    files = []
+    for place in dict.fromkeys((folder, root)):
+        for pattern in _FILES:
+            for path in sorted(place.glob(pattern)):
+                found = list(_read(path))
+                names.update(found)
+                if found:
+                    files.append(path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path))
+    return frozenset(names), tuple(files)
+
+
+def undeclared(imported: Iterable[str], packages: Sequence[Package], names: Iterable[str]) -> tuple[str, ...]:
+    """Packages that were imported and come neither by declaration nor with a package that is declared.
+
+    imported: top-level module names. What comes with another undeclared package is not named again.
+    """
+    known = {p.name: p for p in packages}
+    providers: dict[str, str] = {}
+    for package in packages:
+        for module in package.imports:
+            providers.setdefault(module.partition(".")[0], package.name)
+    used = {providers[module] for module in imported if module in providers}
+    missing = used - _closure(names, known)
+    brought = {name for one in missing for name in _closure(_required(known.get(one)), known) if name != one}
+    return tuple(sorted(missing - brought))
+
+
+def _closure(names: Iterable[str], known: Mapping[str, Package]) -> set[str]:
+    found: set[str] = set()
+    pending = list(names)
+    while pending:
+        name = pending.pop()
+        if name not in found:
+            found.add(name)
+            pending += _required(known.get(name))
+    return found
+
+
+def _required(package: Package | None) -> list[str]:
+    """What a package requires here; extras count as asked for, since nobody knows which were."""
+    return [name for text in (package.requires if package else ()) if (name := _requirement(text))]
+
+
+def _requirement(text: str) -> str:
+    try:
+        one = Requirement(text)
+        if one.marker is not None and "extra" not in str(one.marker) and not one.marker.evaluate():
+            return ""
+    except (InvalidRequirement, UndefinedEnvironmentName):
+        match = _NAME.match(text)
+        return canonicalize_name(match[0]) if match else ""
+    return canonicalize_name(one.name)
+
+
+def _read(path: Path) -> Iterator[str]:
+    try:
+        text = path.read_bytes()[:_CAP].decode(errors="replace")
+    except OSError:
+        return
+    if path.name == "pyproject.toml":
+        lines = _pyproject(text)
+    elif path.suffix in (".yml", ".yaml"):
+        lines = [m[1] for m in re.finditer(r"^\s*-\s+([A-Za-z0-9][^\n#]*)", text, re.MULTILINE)]
+    elif path.name == "Pipfile":
+        lines = [m[1] for m in re.finditer(r"^([A-Za-z0-9._-]+)\s*=\s*[\"{]", text, re.MULTILINE)]
+    else:
+        lines = [line.partition(" #")[0].strip() for line in text.splitlines()]
+    for line in lines:
+        match = _NAME.match(line)
+        if match:
+            yield canonicalize_name(match[0])
+
+
+def _pyproject(text: str) -> list[str]:
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return []
+    project = tree.get("project", {})
+    poetry = tree.get("tool", {}).get("poetry", {})
+    extras = project.get("optional-dependencies", {})
+    found = [*project.get("dependencies", ()), *(one for group in extras.values() for one in group)]
+    found += [name for name in poetry.get("dependencies", {}) if name != "python"]
+    return [one for one in found if isinstance(one, str)]
