@@ -52,7 +52,8 @@ class Pages:
         parts, told = urlsplit(url), self._options
         secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
         special = (
-            told.proxy is not None
+            told.proxy
+            or (told.proxy == "" and hasattr(told, "no_proxy_env"))  # "" is also what an older pip has for none
             or getattr(told, "no_proxy_env", False)
             or told.client_cert
             or getattr(told, "keyring_provider", "auto") not in ("auto", "disabled")
@@ -75,7 +76,7 @@ class Pages:
         headers = {"Accept": _ACCEPT, "Accept-Encoding": "gzip, deflate", "User-Agent": f"runbook/{__version__}"}
         try:
             answer = self._connected().request("GET", url, headers=headers, redirect=False)
-        except (urllib3.exceptions.HTTPError, OSError):
+        except (urllib3.exceptions.HTTPError, OSError, ValueError):
             self._left.add(parts.netloc)
             return None
         if answer.status == 404:
