@@ -93,9 +93,8 @@ def resolve_base(
     if isinstance(found, Base):
         return BaseResult(found)
     closure = build_closure(interpreter, libraries=libraries, timezone=timezone, cache=place, progress=progress)
-    why = (
-        found if known is None else f"{found}; of the run's container: {known.reason or 'its image has no digest'}"
-    )
+    if known is not None:
+        found = f"{found}; of the run's container: {known.reason or 'its image has no digest'}"
     base = Base(
         kind="host-closure",
         requested=AUTOMATIC,
@@ -104,7 +103,7 @@ def resolve_base(
         python=closure.python,
         layout=LAYOUT,
         size=closure.size,
-        why=why,
+        why=f"{found}, so this machine's own Python is carried",
     )
     return BaseResult(base, closure.layout, closure.findings)
 
@@ -142,6 +141,8 @@ def _official(
         return "no registry was asked, as told (offline)"
     try:
         digest = registry_digest(image, timeout_s=_QUICK_S)
+    except ConnectionError as error:
+        return str(error)
     except OSError as error:
         return f"the official Python image could not be resolved: {error}"
     python = f"/usr/local/bin/python{'.'.join(interpreter.version.split('.')[:2])}"

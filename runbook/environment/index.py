@@ -1,8 +1,8 @@
 """What the user's package indexes hold: the files of many releases at once, with their hashes, and their bytes.
 
 Everything that the user told pip holds here too: proxies, certificates, index URLs, find-links, credentials.
-The part that knows pip and pip-tools from within is `runbook.environment.repository`, imported when it is first
-needed, because pip takes most of a second to import.
+The parts that know pip and pip-tools from within are `runbook.environment.repository` and `.hashes`, imported when
+they are first needed, because both take long to import.
 """
 
 from __future__ import annotations
@@ -15,77 +15,24 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 
+from runbook.environment.release import IndexFile, Release
 from runbook.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from runbook.environment.hashes import Hashes
     from runbook.environment.repository import Repository
 
 _THREADS = 16
 _FRESH_S = 600.0
 """As long as indexes themselves tell their clients to take an answer for good."""
-
-_CONFIGURATIONS = (
-    "/etc/pip.conf",
-    "/etc/xdg/pip/pip.conf",
-    "~/.config/pip/pip.conf",
-    "~/.pip/pip.conf",
-    "~/.netrc",
-)
-
-
-@dataclass(frozen=True)
-class IndexFile:
-    """One file of a release, for whatever platform and Python."""
-
-    filename: str
-    url: str
-    """Without the hash fragment."""
-    sha256: str | None
-    """Hex; None where the index does not tell it."""
-    local: bool
-    """On this machine's disk (find-links, `file://` index): nobody else has it."""
-    requires_python: str = ""
-    yanked: bool = False
-    metadata_sha256: str | None = None
-    """sha256 of the wheel's METADATA where the index tells it (PEP 658/714)."""
-
-    @property
-    def wheel(self) -> bool:
-        """True for a wheel, False for a source archive."""
-        return self.filename.endswith(".whl")
-
-    @property
-    def path(self) -> Path | None:
-        """Where a local file lies."""
-        return Path(unquote(urlsplit(self.url).path)) if self.local else None
-
-
-@dataclass(frozen=True)
-class Release:
-    """All files of `name==version` on all indexes, sorted by file name; or why they could not be had."""
-
-    name: str
-    version: str
-    files: tuple[IndexFile, ...] = ()
-    problem: str = ""
-    """The first index that failed and how; empty when all answered."""
-    offline: bool = False
-    """No connection at all, as opposed to an index that answered with an error."""
-    hashes: tuple[str, ...] = ()
-    """sha256 of every remote file, sorted, as pip-tools gives them; empty where the index tells not all."""
-
-    @property
-    def remote(self) -> tuple[IndexFile, ...]:
-        """The files that other machines can fetch too."""
-        return tuple(file for file in self.files if not file.local)
 
 
 class Index:
@@ -106,12 +53,18 @@ class Index:
             if self._made is None:
                 from runbook.environment.repository import Repository
 
-                self._made = Repository(self._pip_args, self._cache)
+                self._made = Repository(self._pip_args, self._cache, _THREADS)
             return self._made
 
+    @cached_property
+    def _hashes(self) -> Hashes:
+        from runbook.environment.hashes import Hashes
+
+        return Hashes(self._repository)
+
     def warm(self) -> None:
-        """Load pip in the background, while the caller waits for other processes."""
-        threading.Thread(target=lambda: self._repository, name="index", daemon=True).start()
+        """Load pip and pip-tools in the background, while the caller waits for other processes."""
+        threading.Thread(target=lambda: self._hashes, name="index", daemon=True).start()
 
     def files(
         self, pins: Iterable[tuple[str, str]], progress: Progress = SILENT
@@ -127,7 +80,11 @@ class Index:
             progress.bar("asking the package index", len(unknown), "packages") as advance,
             ThreadPoolExecutor(min(_THREADS, len(unknown)), "index") as pool,
         ):
-            for pin, release in zip(unknown, pool.map(lambda pin: repository.release(*pin), unknown), strict=True):
+            asked = pool.map(lambda pin: repository.release(*pin), unknown)
+            hashes = self._hashes  # pip-tools is imported while the indexes answer
+            for pin, release in zip(unknown, asked, strict=True):
+                if release.remote and all(file.sha256 for file in release.remote):
+                    release = replace(release, hashes=hashes.of(release))
                 found[pin] = release
                 self._remember(pin, release)
                 advance(1)
@@ -136,7 +93,11 @@ class Index:
     @cached_property
     def _configuration(self) -> str:
         told = sorted(item for item in os.environ.items() if item[0].startswith("PIP_"))
-        names = [os.environ.get("PIP_CONFIG_FILE", ""), *_CONFIGURATIONS, f"{sys.prefix}/pip.conf"]
+        own = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+        shared = (os.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(os.pathsep)
+        names = [f"{folder}/pip/pip.conf" for folder in (own, *shared)]
+        names += ["/etc/pip.conf", "~/.pip/pip.conf", "~/.netrc", f"{sys.prefix}/pip.conf"]
+        names += [os.environ.get(name, "") for name in ("PIP_CONFIG_FILE", "NETRC")]
         paths = [Path(name).expanduser() for name in names if name]
         files = [path.read_bytes() for path in paths if path.is_file()]
         return hashlib.sha256(repr((told, files, self._pip_args)).encode()).hexdigest()[:32]
@@ -170,7 +131,7 @@ class Index:
 
         What an index lists without a hash is downloaded for it, as pip-tools does. Raises OSError when that fails.
         """
-        return release.hashes or self._repository.release_hashes(release)
+        return release.hashes or self._hashes.of(release)
 
     @contextmanager
     def open(self, file: IndexFile, offset: int = 0) -> Iterator[tuple[int, Iterator[bytes]]]:

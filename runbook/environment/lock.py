@@ -25,7 +25,8 @@ import msgspec
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from runbook.environment.index import Index, IndexFile, Release
+from runbook.environment.index import Index
+from runbook.environment.release import IndexFile, Release
 from runbook.environment.repack import INSTALLERS_OWN, Installed, read_record, repack, settle
 from runbook.environment.requirements import Requirement, render_requirements
 from runbook.environment.source import build_wheel

@@ -63,7 +63,8 @@ def parse_reference(text: str) -> Reference | None:
 def registry_digest(reference: Reference, *, timeout_s: float) -> str:
     """`sha256:…` of the manifest (or list of manifests) that the registry has under the tag.
 
-    Credentials are those of `docker login`. Raises OSError with one sentence when the registry gives none.
+    Credentials are those of `docker login`. Raises ConnectionError when no registry answers, and OSError when one
+    gives no digest, with one sentence.
     """
     import requests
     from docker.auth import INDEX_NAME
@@ -89,8 +90,20 @@ def registry_digest(reference: Reference, *, timeout_s: float) -> str:
                     raise OSError(f"the registry {host} answered with too large a manifest")
                 digest = "sha256:" + hashlib.sha256(body.content).hexdigest()
             return digest
+        except (requests.exceptions.SSLError, requests.exceptions.ProxyError) as error:
+            raise OSError(f"the registry {host} cannot be asked ({_reason(error)})") from error
+        except (requests.ConnectionError, requests.Timeout) as error:
+            raise ConnectionError(f"no registry answered for {whole_name(reference)}") from error
         except requests.RequestException as error:
-            raise OSError(f"the registry {host} does not answer ({_reason(error)})") from error
+            raise OSError(f"the registry {host} cannot be asked ({_reason(error)})") from error
+
+
+def whole_name(reference: Reference) -> str:
+    """The image with all that is usually left out: `host/library/name:tag`."""
+    from docker.auth import INDEX_NAME
+
+    path = reference.path if reference.host or "/" in reference.path else f"library/{reference.path}"
+    return f"{reference.host or INDEX_NAME}/{path}:{reference.tag}"
 
 
 def _authorize(session: Any, challenge: str, host: str, timeout_s: float) -> None:

@@ -1,15 +1,11 @@
-"""pip's session and finder as pip-tools sets them up: the only module that knows either from within.
-
-pip-tools finds a release's hashes by asking for a document that many indexes lack and then by downloading every
-file. Here its repository is given the files and hashes that the Simple API (PEP 503, 691) lists at once.
-"""
+"""pip's configuration, session and collector: what they find, without what slows them down."""
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -17,21 +13,21 @@ from urllib.parse import urljoin, urlsplit
 import msgspec
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
+from pip._internal.commands import create_command
 from pip._internal.exceptions import PipError
 from pip._internal.index import collector as pip_collector
-from pip._internal.models.candidate import InstallationCandidate
 from pip._internal.models.link import Link
-from pip._internal.req.constructors import install_req_from_line
 from pip._vendor.requests.exceptions import ConnectionError as RequestsConnectionError
 from pip._vendor.requests.exceptions import RequestException, Timeout
-from piptools.repositories.pypi import PyPIRepository
 
-from runbook.environment.index import IndexFile, Release
+from runbook.environment.pages import Page, Pages
+from runbook.environment.release import IndexFile, Release
 
 _ARCHIVES = (".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz", ".tar.Z", ".tar")
 _CONNECT_S = 10.0
 _RETRIES = 2
 _JSON = "application/vnd.pypi.simple.v1+json"
+_HTML = ("text/html", "application/vnd.pypi.simple.v1+html")
 _OFFLINE = ("ConnectionFailedError", "ConnectionTimeoutError", "ProxyConnectionError")
 """What pip 26 raises instead of the errors of requests."""
 
@@ -51,78 +47,71 @@ class _Page(msgspec.Struct):
     files: list[_File]
 
 
-class Repository(PyPIRepository):  # type: ignore[misc]
-    """pip-tools' repository, fed by the Simple API, for files of every platform and Python version."""
+class Repository:
+    """The indexes and find-links places that pip is told of, for files of every platform and Python version."""
 
-    def __init__(self, pip_args: Sequence[str], cache: Path) -> None:
-        root = logging.getLogger()
-        kept = (root.level, list(root.handlers))
-        super().__init__(
-            ["--no-input", "--disable-pip-version-check", "--cache-dir", str(cache / "http"), *pip_args],
-            cache_dir=str(cache / "pip-tools"),
-        )
-        # pip installs handlers that print; what runbook says about an index, it says itself.
-        root.setLevel(kept[0])
-        root.handlers[:] = kept[1]
-        for name in ("pip", "pip._vendor", "pip._internal"):
+    def __init__(self, pip_args: Sequence[str], cache: Path, threads: int) -> None:
+        """threads: how many will ask at once."""
+        for name in ("pip", "pip._vendor", "pip._internal"):  # what is to be said of an index, runbook says itself
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        timeout = self.session.timeout or 15
-        self.session.timeout = (min(_CONNECT_S, timeout), timeout)
-        for adapter in self.session.adapters.values():
-            if hasattr(adapter, "max_retries"):
-                old = adapter.max_retries
-                adapter.max_retries = old.new(total=min(old.total or 0, _RETRIES), connect=1)
+        self._command = create_command("install")
+        own = ["--no-input", "--disable-pip-version-check", "--cache-dir", str(cache.absolute() / "http")]
+        self._options, _ = self._command.parse_args([*own, *pip_args])
+        self._pages = Pages(self._options, threads)
+        self._collector = pip_collector.LinkCollector.create(session=self, options=self._options)
         self._unreachable: dict[str, str] = {}
-        self._listed: dict[str, dict[str, str]] = {}
+        self._making = threading.Lock()
+        self._made: Any = None
+
+    @property
+    def session(self) -> Any:
+        """The one of pip, with its patience shortened; made when it is needed, because that takes its time."""
+        with self._making:
+            if self._made is None:
+                made = self._command._build_session(self._options)
+                timeout = made.timeout or 15
+                made.timeout = (min(_CONNECT_S, timeout), timeout)
+                for adapter in made.adapters.values():
+                    if hasattr(adapter, "max_retries"):
+                        old = adapter.max_retries
+                        adapter.max_retries = old.new(total=min(old.total or 0, _RETRIES), connect=1)
+                self._made = made
+            return self._made
+
+    def is_secure_origin(self, link: Link) -> bool:
+        """What pip's collector asks of a session before it looks at a place."""
+        return self._pages.plain(link.url_without_fragment) or bool(self.session.is_secure_origin(link))
 
     def release(self, name: str, version: str) -> Release:
         """The files of one release on every index and find-links place."""
         problems: list[tuple[str, bool]] = []
 
         def page(link: Link) -> list[Link]:
-            links, problem, offline = self._page(link, name, Version(version))
+            links, problem, offline = self._page(link, wanted)
             if problem:
                 problems.append((problem, offline))
             return links
 
         try:
-            Version(version)
+            wanted = _Wanted(name, Version(version))
         except InvalidVersion:
             return Release(name, version, problem=f"{version} is not a version that an index can hold (PEP 440)")
-        sources = self.finder._link_collector.collect_sources(name, candidates_from_page=page)
+        sources = self._collector.collect_sources(name, candidates_from_page=page)
         files: dict[str, IndexFile] = {}
         for source in [*sources.index_urls, *sources.find_links]:
             if source is None:
                 continue
             for link in [*source.page_candidates(), *source.file_links()]:
-                if _is_of(link.filename, name, Version(version)):
+                if wanted.has(link.filename):
                     file = _index_file(link)
                     # The first index wins, as with pip; a copy with a hash beats one without.
                     known = files.get(file.filename)
                     if known is None or (known.local and not file.local):
                         files[file.filename] = file
         problem, offline = problems[0] if problems else ("", False)
-        found = Release(name, version, tuple(files[n] for n in sorted(files)), problem, offline)
-        told = found.remote and all(file.sha256 for file in found.remote)
-        return replace(found, hashes=self.release_hashes(found)) if told else found
+        return Release(name, version, tuple(files[n] for n in sorted(files)), problem, offline)
 
-    def release_hashes(self, release: Release) -> tuple[str, ...]:
-        """pip-tools' own hashes of a pin; it downloads what the index listed without one."""
-        listed = {file.url: f"sha256:{file.sha256}" for file in release.remote if file.sha256}
-        self._listed[release.name] = listed
-        self._available_candidates_cache[release.name] = [
-            InstallationCandidate(release.name, release.version, Link(file.url)) for file in release.remote
-        ]
-        try:
-            found = self.get_hashes(install_req_from_line(f"{release.name}=={release.version}"))
-        except (PipError, RequestException, ValueError) as error:
-            raise OSError(f"{release.name} {release.version}: {_sentence(error)}") from error
-        return tuple(sorted(one.removeprefix("sha256:") for one in found))
-
-    def _get_hashes_from_pypi(self, ireq: Any) -> dict[str, str]:
-        return self._listed[canonicalize_name(ireq.name)]
-
-    def _page(self, link: Link, name: str, version: Version) -> tuple[list[Link], str, bool]:
+    def _page(self, link: Link, wanted: _Wanted) -> tuple[list[Link], str, bool]:
         """The links of one index page: (links, what went wrong, whether there was no connection)."""
         url = link.url_without_fragment
         host = urlsplit(url).netloc
@@ -131,11 +120,10 @@ class Repository(PyPIRepository):  # type: ignore[misc]
         if link.is_file and Path(link.file_path).is_dir():
             url = urljoin(url.rstrip("/") + "/", "index.html")
         try:
+            if (at_hand := self._pages.get(url)) is not None:
+                return _links(at_hand, wanted), "", False
             with closing(pip_collector._get_simple_response(url, session=self.session)) as response:
-                if response.headers.get("Content-Type", "").lower().startswith(_JSON):
-                    return _json_links(response.content, response.url, name, version), "", False
-                content = pip_collector._make_index_content(response, cache_link_parsing=False)
-                return list(pip_collector.parse_links(content)), "", False
+                return _links(Page(response.url, response.content, response.headers), wanted), "", False
         except (pip_collector._NotHTTP, pip_collector._NotAPIContent):
             return [], f"{_place(url)} is not a package index", False
         except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
@@ -144,7 +132,7 @@ class Repository(PyPIRepository):  # type: ignore[misc]
             status = getattr(getattr(error, "response", None), "status_code", None)
             if status == 404 or link.is_file:
                 return [], "", False
-            problem = f"{_place(url)}: {_sentence(error)}"
+            problem = f"{_place(url)}: {sentence(error)}"
             offline = isinstance(error, RequestsConnectionError | Timeout) or type(error).__name__ in _OFFLINE
             if offline and status is None:
                 self._unreachable[host] = problem
@@ -159,7 +147,7 @@ class Repository(PyPIRepository):  # type: ignore[misc]
         try:
             response = self.session.get(url, headers=headers, stream=True)
         except (PipError, RequestException) as error:
-            raise OSError(f"{_place(url)}: {_sentence(error)}") from error
+            raise OSError(f"{_place(url)}: {sentence(error)}") from error
         try:
             if response.status_code not in (200, 206):
                 raise OSError(f"{_place(url)}: HTTP {response.status_code}")
@@ -169,7 +157,7 @@ class Repository(PyPIRepository):  # type: ignore[misc]
 
     def uv_environment(self) -> dict[str, str]:
         """Index URLs, find-links and certificates in uv's words."""
-        scope = self.finder.search_scope
+        scope = self._collector.search_scope
         told = {
             "UV_DEFAULT_INDEX": scope.index_urls[0] if scope.index_urls else "",
             "UV_INDEX": " ".join(scope.index_urls[1:]),
@@ -183,31 +171,50 @@ def _blocks(response: Any, url: str) -> Iterator[bytes]:
     try:
         yield from response.iter_content(1 << 18)
     except (PipError, RequestException) as error:
-        raise OSError(f"{_place(url)}: {_sentence(error)}") from error
+        raise OSError(f"{_place(url)}: {sentence(error)}") from error
 
 
-def _json_links(content: bytes, base: str, name: str, version: Version) -> list[Link]:
-    """Links of a PEP 691 page. A page may list thousands of files: only those of the version are made links."""
-    files = msgspec.json.decode(content, type=_Page).files
-    made = [Link.from_json(msgspec.to_builtins(f), base) for f in files if _is_of(f.filename, name, version)]
-    return [link for link in made if link is not None]
+class _Wanted:
+    """Which files of a page are of one release. A page may list thousands, of a few hundred versions."""
+
+    def __init__(self, name: str, version: Version) -> None:
+        self._name = name
+        self._version = version
+        self._spelled = {str(version): True}
+        """Version as a file name spells it → whether it is the one that is wanted."""
+
+    def has(self, filename: str) -> bool:
+        """Whether a file's name says this name and version, whatever its platform."""
+        if filename.endswith(".whl"):
+            parts = filename.split("-")
+            if len(parts) not in (5, 6):
+                return False
+            stem, told = parts[0], parts[1]
+        else:
+            ending = next((e for e in _ARCHIVES if filename.endswith(e)), None)
+            if ending is None:
+                return False
+            stem, _, told = filename.removesuffix(ending).rpartition("-")
+        same = self._spelled.get(told)
+        if same is None:
+            same = self._spelled[told] = _same(told, self._version)
+        return same and canonicalize_name(stem) == self._name
 
 
-def _is_of(filename: str, name: str, version: Version) -> bool:
-    """Whether a file's name says `name` and `version`, whatever its platform."""
-    if filename.endswith(".whl"):
-        parts = filename.split("-")
-        if len(parts) not in (5, 6):
-            return False
-        stem, told = parts[0], parts[1]
-    else:
-        ending = next((e for e in _ARCHIVES if filename.endswith(e)), None)
-        if ending is None:
-            return False
-        stem, _, told = filename.removesuffix(ending).rpartition("-")
-    if told != str(version) and not _same(told, version):
-        return False
-    return canonicalize_name(stem) == name
+def _links(page: Page, wanted: _Wanted) -> list[Link]:
+    """Links of a page; of one in JSON (PEP 691) those of the release only. Raises `_NotAPIContent`."""
+    if not page.headers:
+        return []
+    kind = page.headers.get("Content-Type", "").lower()
+    if kind.startswith(_JSON):
+        files = msgspec.json.decode(page.content, type=_Page).files
+        made = [Link.from_json(msgspec.to_builtins(f), page.url) for f in files if wanted.has(f.filename)]
+        return [link for link in made if link is not None]
+    if not kind.startswith(_HTML):
+        raise pip_collector._NotAPIContent(kind, "GET")
+    encoding = pip_collector._get_encoding_from_headers(page.headers)
+    content = pip_collector.IndexContent(page.content, kind, encoding, page.url, cache_link_parsing=False)
+    return list(pip_collector.parse_links(content))
 
 
 def _same(told: str, version: Version) -> bool:
@@ -238,7 +245,7 @@ def _place(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname or ''}" + (f":{parts.port}" if parts.port else "")
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
     """The innermost reason of an error of pip, requests or urllib3, on one line and without URLs."""
     seen: list[BaseException] = []
     inner: BaseException | None = error

@@ -20,7 +20,8 @@ from typing import IO
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from runbook.environment.index import Index, IndexFile, Release
+from runbook.environment.index import Index
+from runbook.environment.release import IndexFile, Release
 from runbook.environment.requirements import CAP, Requirement, parse_requirements
 from runbook.environment.tags import best_wheel, platform_tags
 from runbook.errors import BundleRejected, EnvironmentNotRebuilt

@@ -28,7 +28,7 @@ from runbook.flow.cleanse import Materials, cleanse
 from runbook.flow.seal import Goods, seal
 from runbook.model import manifest
 from runbook.model.data import Input
-from runbook.model.environment import Environment, Interpreter, environment_id
+from runbook.model.environment import Base, Environment, Interpreter, environment_id
 from runbook.model.fact import missing, observed
 from runbook.model.manifest import Entry
 from runbook.model.metric import Tolerance
@@ -106,11 +106,17 @@ def freeze(folder: RunFolder, choices: Choices, progress: Progress = SILENT) -> 
         path=target,
         id=bundle_id,
         record=final,
-        base=f"{base.base.kind} {base.base.reference or base.base.digest[:19]}: {base.base.why}",
+        base=_base_line(base.base),
         lock=f"{locked.lock.packages} packages by hash, {len(locked.lock.carried)} of them carried as wheels",
         sizes=sizes,
         findings=final.findings,
     )
+
+
+def _base_line(base: Base) -> str:
+    """The base for a person: its name, or for what is carried its size, and why it is this one."""
+    named = base.reference or f"({base.size / (1 << 20):.0f} MiB)"
+    return f"{base.kind.replace('-', ' ')} {named}: {base.why}"
 
 
 def place(name: str, choices: Choices) -> Path:

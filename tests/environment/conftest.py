@@ -1,15 +1,19 @@
 """A package index on loopback, real virtual environments, and the interpreter that runs the tests."""
 
+import base64
 import hashlib
 import http.server
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from packaging.utils import canonicalize_name, parse_wheel_filename
@@ -29,6 +33,7 @@ class OwnIndex:
         self.form = "json"
         self.hashes = True
         self.status = 200
+        self.login = ""
         self.garbage = False
         self.cut: dict[str, int] = {}
         self.replaced: dict[str, bytes] = {}
@@ -56,15 +61,18 @@ class OwnIndex:
         return "text/html", f"<!DOCTYPE html><html><body>{anchors}</body></html>".encode()
 
 
-@pytest.fixture
-def own_index() -> Iterator[OwnIndex]:
-    index = OwnIndex()
+@contextmanager
+def serving(index: OwnIndex, tls: ssl.SSLContext | None = None) -> Iterator[OwnIndex]:
+    """The index on a port of loopback; with `tls`, over https."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             index.asked.append(self.path)
-            parts = self.path.strip("/").split("/")
-            if index.status != 200:
+            parts = urlsplit(self.path).path.strip("/").split("/")
+            told = self.headers.get("Authorization", "").removeprefix("Basic ")
+            if index.login and base64.b64decode(told).decode() != index.login:
+                self.answer(401, "text/plain", b"who are you?")
+            elif index.status != 200:
                 self.answer(index.status, "text/plain", b"no")
             elif index.garbage:
                 self.answer(200, "application/vnd.pypi.simple.v1+json", b'{"files": [{"filename"')
@@ -98,13 +106,21 @@ def own_index() -> Iterator[OwnIndex]:
             return
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    index.url = f"http://127.0.0.1:{server.server_port}"
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    index.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     yield index
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def own_index() -> Iterator[OwnIndex]:
+    with serving(OwnIndex()) as index:
+        yield index
 
 
 class Environment:

@@ -55,6 +55,21 @@ def test_a_second_look_asks_nobody(filled: OwnIndex, tmp_path: Path) -> None:
     assert filled.asked == []
 
 
+def test_another_index_in_the_users_configuration_is_asked_at_once(
+    filled: OwnIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "configuration" / "pip" / "pip.conf"
+    place.parent.mkdir(parents=True)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "configuration"))
+    for name in ("PIP_CONFIG_FILE", "PIP_INDEX_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for address in (filled.url, "http://localhost:" + filled.url.rpartition(":")[2]):
+        place.write_text(f"[global]\nindex-url = {address}/simple/\n")
+        filled.asked.clear()
+        assert Index(tmp_path / "cache").files([PIN])[PIN].hashes
+        assert filled.asked
+
+
 def test_an_unknown_package_is_no_problem_of_the_index(filled: OwnIndex, tmp_path: Path) -> None:
     release = Index(tmp_path / "cache", filled.pip_args()).files([("nosuch", "1.0")])["nosuch", "1.0"]
     assert (release.files, release.problem, release.offline) == ((), "", False)
