@@ -11,16 +11,17 @@ import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
-import yaml
 from msgspec import UNSET, Meta, UnsetType
 
-from runbook import yamltext
 from runbook.errors import UsageError
 from runbook.model.fact import Value
 from runbook.model.metric import Tolerance
+
+if TYPE_CHECKING:
+    import yaml
 
 FILE_NAME: Final = "runbook.yaml"
 EMBED_LIMIT: Final = 64 * 1024 * 1024
@@ -145,6 +146,8 @@ def read(path: Path) -> Declaration:
 
 def parse(text: bytes, where: str = FILE_NAME) -> Declaration:
     """What the text of a runbook.yaml declares; `where` names it in errors."""
+    from runbook import yamltext  # Not every verb reads YAML.
+
     try:
         tree, node = yamltext.load(text)
     except yamltext.YamlError as error:
@@ -326,6 +329,8 @@ def _bad_key(section: str, tree: Mapping[str, Any]) -> str:
 
 def _line(node: yaml.Node | None, path: tuple[str | int, ...]) -> int:
     """The 1-based line of the deepest node on the path that exists."""
+    import yaml
+
     line = node.start_mark.line + 1 if node else 0
     for step in path:
         if isinstance(node, yaml.MappingNode):

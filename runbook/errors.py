@@ -27,6 +27,10 @@ class RunbookError(Exception):
         self.id = id or _kebab(type(self).__name__)
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: everything is put away as after Ctrl-C, and the process ends with 143."""
+
+
 class UsageError(RunbookError):
     """The command line, runbook.yaml or a policy is wrong."""
 

@@ -27,6 +27,13 @@ def _environment() -> Environment:
     )
 
 
+def load() -> None:
+    """Compile every template before anybody waits for one."""
+    environment = _environment()
+    for name in environment.list_templates():
+        environment.get_template(name)
+
+
 def render(template: str, **values: object) -> str:
     """The text of `templates/<template>` with these values."""
     return _environment().get_template(template).render(values)

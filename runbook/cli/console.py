@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
+from runbook.model.text import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -34,6 +36,12 @@ class TerminalProgress:
 
     def say(self, text: str) -> None:
         """Print the step."""
+        text = printable(text)
+        if not sys.stderr.isatty():
+            # The same text, without loading what styles it.
+            sys.stderr.write(f"{text}\n")
+            sys.stderr.flush()
+            return
         err().print(text, style="dim", markup=False)
 
     @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from runbook import __version__
-from runbook.errors import NeedMissing, RunbookError, UsageError
+from runbook.errors import NeedMissing, RunbookError, Terminated, UsageError
 
 VERBS: dict[str, str] = {
     "run": "Run a job under observation and record it.",
@@ -56,7 +56,7 @@ def cli(debug: bool) -> None:
 
     Exit codes: 0 done/reproduced, 1 different, 2 usage, 3 the job failed on replay, 4 the environment could
     not be rebuilt, 5 the bundle is corrupt or hostile, 6 something is missing here, 7 not comparable,
-    130 interrupted.
+    130 interrupted, 143 terminated.
     """
 
 
@@ -79,7 +79,10 @@ def run(argv: Sequence[str]) -> int:
             raise
         usage = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "runbook"
         return _fail(error.format_message(), f"{usage} --help", 2)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as end:
+        # click puts its Abort over what came.
+        if isinstance(end, Terminated) or isinstance(end.__cause__, Terminated):
+            return _fail("terminated", "", 143)
         return _fail("interrupted", "", 130)
     except BrokenPipeError:
         # Whoever read our output has gone: nothing is wrong here.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import click
 
-from runbook import config
-from runbook.cli.console import TerminalProgress, err, out
-from runbook.errors import UsageError
+from runbook.cli.console import TerminalProgress, out
+from runbook.errors import Terminated, UsageError
 
 
 @click.command()
@@ -50,10 +53,10 @@ def command(
     Exit codes: 0 reproduced, 1 different, 3 the job failed, 4 the environment could not be rebuilt,
     5 the bundle is corrupt or hostile, 6 something is missing here, 7 not comparable.
     """
+    from runbook import config
     from runbook.engine.interface import Limits
     from runbook.flow import replay as flow
     from runbook.registry import members
-    from runbook.report.terminal import write
 
     choices = flow.Choices(
         engine=engine,
@@ -69,13 +72,32 @@ def command(
     progress = TerminalProgress()
     if plan:
         return _show(flow.plan(bundle, choices, progress), as_json)
-    done = flow.replay(bundle, choices, progress)
+    with _cleaning_up():
+        done = flow.replay(bundle, choices, progress)
     if as_json:
-        out().file.write(members("report")["json"].render(done.report).decode())
+        click.echo(members("report")["json"].render(done.report).decode(), nl=False)
     else:
+        from runbook.report.terminal import write
+
         write(done.report, out())
-    err().print(f"report: {done.folder / 'report.html'}", markup=False, style="dim")
+    progress.say(f"report: {done.folder / 'report.html'}")
     return done.exit_code
+
+
+@contextmanager
+def _cleaning_up() -> Iterator[None]:
+    """Let SIGTERM end a replay as Ctrl-C does, so that no container stays behind; an ignored one stays ignored."""
+    before = signal.getsignal(signal.SIGTERM)
+    if before is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def _data(text: str) -> tuple[str, Path]:

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from runbook.engine import owner
@@ -143,23 +143,18 @@ def run(
     )
     api.start(name)
     deadline = None if time_s is None else time.monotonic() + time_s
-    usage, next_sample, pause = Usage(), time.monotonic() + _TICK_S, _TICK_S
     timed_out, broke = False, ""
-    while not pump.ended(_TICK_S):
-        now = time.monotonic()
-        broke = broken()
-        if broke:
-            _end(api, name, grace=0)
-        elif deadline is not None and now >= deadline:
-            timed_out = True
-            _end(api, name, grace=_GRACE_S)
-        elif cgroup and now >= next_sample:
-            _sample(api, name, usage, cgroup)
-            pause = min(pause * 2, _SAMPLE_S)
-            next_sample = time.monotonic() + pause
-        if broke or timed_out:
-            pump.ended(None)
-            break
+    with _sampled(api, name, cgroup) as usage:
+        while not pump.ended(_TICK_S):
+            broke = broken()
+            if broke:
+                _end(api, name, grace=0)
+            elif deadline is not None and time.monotonic() >= deadline:
+                timed_out = True
+                _end(api, name, grace=_GRACE_S)
+            if broke or timed_out:
+                pump.ended(None)
+                break
     if pump.failure is not None:
         _end(api, name, grace=0)
     api.wait(name)
@@ -172,7 +167,7 @@ def run(
         broke=broke,
         started=str(state["StartedAt"]),
         finished=str(state["FinishedAt"]),
-        usage=usage,
+        usage=replace(usage),
     )
 
 
@@ -187,11 +182,31 @@ def _end(api: APIClient, name: str, *, grace: int) -> None:
             api.kill(name)
 
 
-def _sample(api: APIClient, name: str, usage: Usage, cgroup: str) -> None:
-    from docker.errors import APIError, InvalidVersion
+@contextlib.contextmanager
+def _sampled(api: APIClient, name: str, cgroup: str) -> Iterator[Usage]:
+    """What the container uses, asked for from beside: an answer may take longer than the container lasts.
 
-    with contextlib.suppress(APIError, InvalidVersion, KeyError):
-        usage.add(api.stats(name, stream=False, one_shot=True), cgroup)
+    Yields what fills meanwhile; an answer that is on its way at the end is not waited for.
+    """
+    from docker.errors import DockerException
+    from requests import RequestException
+
+    usage, done = Usage(), threading.Event()
+
+    def sample() -> None:
+        pause = _TICK_S
+        while not done.wait(pause):
+            # The container may be gone, and its engine with it: whoever waits for it learns that.
+            with contextlib.suppress(DockerException, RequestException, KeyError):
+                usage.add(api.stats(name, stream=False, one_shot=True), cgroup)
+            pause = min(pause * 2, _SAMPLE_S)
+
+    if cgroup:
+        threading.Thread(target=sample, name="runbook-usage", daemon=True).start()
+    try:
+        yield usage
+    finally:
+        done.set()
 
 
 class _Pump:

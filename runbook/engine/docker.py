@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 
 from runbook.engine import daemon, owner
 from runbook.engine.interface import Built, Plan, Sandbox
@@ -55,11 +56,13 @@ class DockerEngine:
 
         return build(self._daemon().api, plan, progress)
 
-    def probe(self, built: Built, script: bytes, variables: Mapping[str, str]) -> bytes:
-        """Run the probe in the environment; its stdout."""
-        from runbook.engine.docker_run import probe
+    def probing(
+        self, built: Built, script: bytes, variables: Mapping[str, str]
+    ) -> AbstractContextManager[Callable[[], bytes]]:
+        """Run the probe in a container of the environment's own; yields what waits for its stdout."""
+        from runbook.engine.docker_run import probing
 
-        return probe(self._daemon(), built, script, variables)
+        return probing(self._daemon(), built, script, variables)
 
     def run(self, built: Built, sandbox: Sandbox, progress: Progress) -> Execution:
         """Run the job in a container."""

@@ -125,8 +125,9 @@ def _from_layout(api: APIClient, plan: Plan, progress: Progress) -> str:
     from docker.errors import APIError, ImageNotFound
 
     assert plan.layout is not None
-    blobs = plan.layout / "blobs" / "sha256"
-    config, layers = _image_of(plan.layout, plan.base.digest)
+    layout = plan.layout()
+    blobs = layout / "blobs" / "sha256"
+    config, layers = _image_of(layout, plan.base.digest)
     image = f"sha256:{config}"
     try:
         api.inspect_image(image)

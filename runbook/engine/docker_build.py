@@ -145,7 +145,7 @@ def _tools(plan: Plan, folder: Path) -> dict[str, Path]:
     return {
         "install.py": script,
         "libraries": libraries,
-        "requirements.txt": plan.requirements.resolve(),
+        "requirements.txt": plan.requirements().resolve(),
         "wheels": plan.wheels().resolve(),
         "uv": binary,
         "pip": Path(pip.__file__).parent.resolve(),

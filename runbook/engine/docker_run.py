@@ -10,7 +10,8 @@ import shutil
 import signal
 import stat
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,14 +93,21 @@ def run(daemon: Daemon, built: Built, sandbox: Sandbox, progress: Progress) -> E
     )
 
 
-def probe(daemon: Daemon, built: Built, script: bytes, given: Mapping[str, str]) -> bytes:
-    """Run a standard-library script in the environment, sandboxed, with no working folder; its stdout."""
+@contextlib.contextmanager
+def probing(
+    daemon: Daemon, built: Built, script: bytes, given: Mapping[str, str]
+) -> Iterator[Callable[[], bytes]]:
+    """Run a standard-library script in the environment, sandboxed, with no working folder, while others work.
+
+    It has a container of its own, of the very image that the job's is of: the job can tell it nothing.
+    """
     from docker.types import Mount
 
     out, err = Tail(_PROBE_CAP), Tail()
     image = daemon.api.inspect_image(built.handle)
     user = _user(daemon)
-    with owner.scratch() as folder:
+    # The container goes first, which ends the thread that waits for it.
+    with owner.scratch() as folder, ThreadPoolExecutor(1, "runbook-probe") as pool:
         folder.chmod(0o755)
         (folder / "probe.py").write_bytes(script)
         host = _limits(daemon, Limits()) | {
@@ -113,11 +121,18 @@ def probe(daemon: Daemon, built: Built, script: bytes, given: Mapping[str, str])
         with container.created(
             daemon.api, built.handle, host, entrypoint=command, user=user, environment=variables, working_dir="/"
         ) as name:
-            ended = container.run(daemon.api, name, stdout=out, stderr=err, time_s=600)
-    if ended.exit_code:
-        said = err.text().strip().rpartition("\n")[2] or f"exit code {ended.exit_code}"
-        raise EnvironmentNotRebuilt("the rebuilt environment's Python does not work", said, id="probe-failed")
-    return out.data
+            running = pool.submit(container.run, daemon.api, name, stdout=out, stderr=err, time_s=600)
+
+            def answer() -> bytes:
+                ended = running.result()
+                if ended.exit_code:
+                    said = err.text().strip().rpartition("\n")[2] or f"exit code {ended.exit_code}"
+                    raise EnvironmentNotRebuilt(
+                        "the rebuilt environment's Python does not work", said, id="probe-failed"
+                    )
+                return out.data
+
+            yield answer
 
 
 def _user(daemon: Daemon) -> str:

@@ -15,6 +15,18 @@ import shutil
 import subprocess
 import sys
 
+COMMON = """
+argparse asyncio bz2 calendar cmath concurrent.futures configparser copy csv ctypes.util dataclasses datetime
+decimal difflib distutils doctest email.mime.text email.parser fractions getpass gettext glob graphlib gzip
+hashlib heapq html http.client http.server importlib.metadata importlib.resources inspect ipaddress json locale
+logging.config logging.handlers lzma mimetypes multiprocessing.connection multiprocessing.pool
+multiprocessing.shared_memory netrc numbers optparse pathlib pdb pickle pickletools pkgutil platform plistlib
+pprint profile pstats pydoc queue random runpy secrets shelve shlex shutil site smtplib socket socketserver
+sqlite3 ssl statistics string subprocess sysconfig tarfile tempfile textwrap threading timeit tomllib trace
+traceback unittest.mock urllib.request urllib.robotparser uuid venv weakref webbrowser wsgiref.simple_server
+xml.dom.minidom xml.etree.ElementTree xml.sax xmlrpc.client zipfile zoneinfo
+"""
+"""Modules of the standard library that jobs and their frameworks import."""
 OTHER_PYTHON = 3
 """Exit code: the base's Python is not of the minor version that the lock is for."""
 
@@ -43,11 +55,24 @@ def compile_modules(python, target):
     subprocess.call([python] + options + [lib], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+def compile_library(python):
+    """Have the common modules of the base's own library compiled: bases come without, and no job can keep them."""
+    code = (
+        "import importlib, sys, warnings\n"
+        "warnings.simplefilter('ignore')\n"
+        "for name in sys.argv[1:]:\n"
+        "    try: importlib.import_module(name)\n"
+        "    except Exception: pass\n"
+    )
+    silent = subprocess.DEVNULL
+    subprocess.call([python, "-I", "-S", "-c", code] + COMMON.split(), stdout=silent, stderr=silent)
+
+
 def main():
     """Install, and say with what."""
     target, folder, minor = sys.argv[1:4]
     os.umask(0o022)
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # The layer holds the environment and nothing of the base.
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # Only what is compiled below is kept of the base.
     found = "%d.%d" % sys.version_info[:2]
     told = {"python": platform.python_version(), "prefix": sys.base_prefix, "tool": ""}
     if found != minor:
@@ -90,6 +115,7 @@ def main():
             return 1
     shutil.rmtree(cache, ignore_errors=True)
     compile_modules(sys.executable, target)
+    compile_library(sys.executable)
     print(json.dumps(told))
     return 0
 

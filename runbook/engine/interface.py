@@ -6,6 +6,7 @@ A new engine is one new file beside this one with a module-level `MEMBER`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -18,18 +19,19 @@ from runbook.progress import Progress
 
 @dataclass(frozen=True)
 class Plan:
-    """What has to stand before the job can run."""
+    """What has to stand before the job can run; what lies in the bundle is unpacked only to build."""
 
     environment_id: str
     """`sha256:…`; names the image."""
     base: Base
-    layout: Path | None
-    """OCI layout folder of the base when it is carried, already verified; None: from a registry or the engine."""
+    layout: Callable[[], Path] | None
+    """Gives the OCI layout folder of the base when it is carried, already verified; None: from a registry or the
+    engine."""
     interpreter: Interpreter
-    requirements: Path
-    """The hashed requirements file."""
+    requirements: Callable[[], Path]
+    """Gives the hashed requirements file."""
     wheels: Callable[[], Path]
-    """Fetches the folder of every wheel that the requirements name, hash-checked; called only to build."""
+    """Fetches the folder of every wheel that the requirements name, hash-checked."""
     frozen: tuple[str, ...] = ()
     """`name==version` of what must be installed afterwards."""
 
@@ -124,8 +126,14 @@ class Engine(Protocol):
     def build(self, plan: Plan, progress: Progress) -> Built:
         """Make the environment, or find it made. Raises EnvironmentNotRebuilt, NeedMissing."""
 
-    def probe(self, built: Built, script: bytes, variables: Mapping[str, str]) -> bytes:
-        """Run the standard-library-only probe script inside the environment, sandboxed; its stdout."""
+    def probing(
+        self, built: Built, script: bytes, variables: Mapping[str, str]
+    ) -> AbstractContextManager[Callable[[], bytes]]:
+        """Run the standard-library-only probe script inside the environment, sandboxed, beside what else is done.
+
+        Yields a function that waits for its end and gives its stdout, or raises EnvironmentNotRebuilt. Leaving the
+        context ends and removes it, done or not.
+        """
 
     def run(self, built: Built, sandbox: Sandbox, progress: Progress) -> Execution:
         """Run the job; a job that fails is an Execution, not an exception. Removes what it made, always.

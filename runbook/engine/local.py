@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -86,23 +87,43 @@ class LocalEngine:
             substitutions=(stand_in, *substitutions(plan, here)),
         )
 
-    def probe(self, built: Built, script: bytes, variables: Mapping[str, str]) -> bytes:
-        """Run the probe with the environment's interpreter; its stdout."""
-        with owner.scratch() as home:
-            done = subprocess.run(
+    @contextlib.contextmanager
+    def probing(self, built: Built, script: bytes, variables: Mapping[str, str]) -> Iterator[Callable[[], bytes]]:
+        """Run the probe with the environment's interpreter; yields what waits for its stdout."""
+        with (
+            owner.scratch() as home,
+            tempfile.TemporaryFile() as source,
+            tempfile.TemporaryFile() as out,
+            tempfile.TemporaryFile() as err,
+        ):
+            source.write(script)
+            source.seek(0)
+            process = subprocess.Popen(
                 [built.python, "-B", "-"],
-                input=script,
-                capture_output=True,
+                stdin=source,
+                stdout=out,
+                stderr=err,
                 cwd=home,
                 env={**variables, **_clean(built, home)},
-                check=False,
             )
-        if done.returncode:
-            said = (
-                done.stderr.decode(errors="replace").strip().rpartition("\n")[2] or f"exit code {done.returncode}"
-            )
-            raise EnvironmentNotRebuilt("the rebuilt environment's Python does not work", said, id="probe-failed")
-        return done.stdout
+
+            def answer() -> bytes:
+                code = process.wait()
+                out.seek(0)
+                err.seek(0)
+                if code:
+                    said = err.read().decode(errors="replace").strip().rpartition("\n")[2] or f"exit code {code}"
+                    raise EnvironmentNotRebuilt(
+                        "the rebuilt environment's Python does not work", said, id="probe-failed"
+                    )
+                return out.read()
+
+            try:
+                yield answer
+            finally:
+                with owner.uninterrupted():
+                    process.kill()
+                    process.wait()
 
     def run(self, built: Built, sandbox: Sandbox, progress: Progress) -> Execution:
         """Run the job as a plain process in the working copy."""
@@ -173,7 +194,7 @@ def _install(plan: Plan, target: Path) -> None:
         python = str(target / "bin" / "python")
         command = [*tool, "pip", "install", "--python", python, "--no-build", "--link-mode", "hardlink"]
         command += ["--require-hashes", "--no-index", "--no-deps"]
-        done = _call([*command, "--find-links", str(plan.wheels()), "-r", str(plan.requirements)])
+        done = _call([*command, "--find-links", str(plan.wheels()), "-r", str(plan.requirements())])
     if done.returncode:
         raise not_installed(done.stderr or done.stdout, done.returncode)
     compile_modules(python, str(target))

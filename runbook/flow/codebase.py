@@ -18,7 +18,6 @@ from runbook.model import manifest
 from runbook.model.code import Code, Tree
 from runbook.model.manifest import Entry
 from runbook.model.record import Finding
-from runbook.observe.code import read_code
 from runbook.progress import Progress
 
 KEPT_CAP = 256 << 20
@@ -61,6 +60,8 @@ def default_name(argv: Sequence[str]) -> str:
 
 def look(root: Path, declaration: Declaration, progress: Progress) -> Codebase:
     """List and hash the code as it stands. What the run writes is not its code."""
+    from runbook.observe.code import read_code  # A replay asks only for the root.
+
     apart = [*declaration.outputs, *declaration.metrics]
     listing = read_code(root, narrow=declaration.code, exclude=[f"/{_escaped(path)}" for path in apart])
     with open_cache() as cache:

@@ -1,50 +1,37 @@
-"""`replay`: verify → preflight → rebuild → rerun → observe → compare → report. It is kept as a run."""
+"""`replay`: verify → preflight → rebuild → rerun → conclude (observe, compare, report). It is kept as a run."""
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import platformdirs
 
 from runbook.bundle import layout
 from runbook.bundle.read import Bundle, open_bundle
-from runbook.bundle.verify import verify
+from runbook.bundle.verify import verify_opened
 from runbook.catalog.store import RunFolder, RunStore
-from runbook.compare.verdict import compare
-from runbook.config import Declaration
-from runbook.digest.beneath import open_beneath
 from runbook.engine.interface import Built, Engine, Limits, Mount, Plan, Sandbox
-from runbook.environment.index import Index
-from runbook.environment.wheels import fetch
-from runbook.errors import EnvironmentNotRebuilt, JobFailed, NeedMissing
+from runbook.errors import EnvironmentNotRebuilt, JobFailed, NeedMissing, Terminated
 from runbook.flow import artifacts, codebase
-from runbook.flow.compose import Declared, Looked, compose
 from runbook.flow.preflight import Preflight, find_engine, look_ahead
-from runbook.launch.metrics import encode_series, read_metrics
-from runbook.launch.metrics.interface import Readings
-from runbook.model import manifest
-from runbook.model.code import Tree
 from runbook.model.data import Input
-from runbook.model.environment import Environment
-from runbook.model.execution import Execution
-from runbook.model.fact import inferred, missing, observed
+from runbook.model.fact import observed
 from runbook.model.metric import Tolerance
 from runbook.model.record import Record
 from runbook.model.verdict import EXIT, Comparison
-from runbook.observe.interface import Context
-from runbook.observe.packages import read_packages
-from runbook.observe.probing import Probe, framework_versions, parse_probe, probe_script, read_interpreter
+from runbook.observe.probing import probe_script
 from runbook.progress import SILENT, Progress
-from runbook.registry import members
-from runbook.report.interface import Report
 
-_MANIFEST_CAP = 256 << 20
-"""Bytes of a code manifest; a million files take about 150 MiB."""
+if TYPE_CHECKING:
+    from runbook.report.interface import Report
 
 
 @dataclass(frozen=True)
@@ -79,61 +66,62 @@ class Replayed:
 
 def plan(path: Path, choices: Choices, progress: Progress = SILENT) -> Preflight:
     """What a replay would do and need; executes nothing."""
-    verify(path, quick=True, progress=progress)
     with open_bundle(path) as bundle:
+        verify_opened(bundle, quick=True, progress=progress)
         return look_ahead(bundle, find_engine(choices.engine), choices.data)
 
 
 def replay(path: Path, choices: Choices, progress: Progress = SILENT) -> Replayed:
     """Replay a bundle. Raises BundleRejected, NeedMissing, EnvironmentNotRebuilt, JobFailed, NotComparable."""
     progress.say("verifying the bundle")
-    verify(path, progress=progress)
-    engine = find_engine(choices.engine)
-    engine.sweep()
     with open_bundle(path) as bundle, tempfile.TemporaryDirectory(prefix="runbook-replay-") as scratch:
+        # What was verified is what is used: every file is checked once more while it is unpacked.
+        verify_opened(bundle, progress=progress)
+        engine = find_engine(choices.engine)
+        engine.sweep()
         look_ahead(bundle, engine, choices.data).check()
         with RunStore(codebase.find_root(Path.cwd())).recording() as folder:
             built = _rebuild(bundle, engine, Path(scratch), choices, progress)
-            stage = _stage(bundle, Path(scratch), choices)
-            progress.say(f"running the job on {engine.name}")
-            execution = engine.run(built, _sandbox(bundle.record, stage, folder, choices), progress)
-            progress.say("reading metrics and environment")
-            record, readings = _observe(bundle, engine, built, stage, execution, folder)
-            folder.write(record)
-            (folder.path / "series.json").write_bytes(encode_series(readings.series))
-            comparison = compare(
-                bundle.record,
-                record,
-                bundle.series,
-                readings.series,
-                overrides=choices.tolerances,
-                replaying=True,
-                substitutions=(*built.substitutions, *execution.substitutions),
-            )
-            report = Report(
-                original=bundle.record,
-                bundle_id=bundle.id,
-                bundle_name=bundle.name,
-                replay=record,
-                comparison=comparison,
-                series=bundle.series,
-                replay_series=readings.series,
-                engine=engine.describe(),
-                isolation=engine.isolation,
-                cached=built.cached,
-                title=bundle.record.name,
-                notes=(*engine.warnings(), *(("the network was allowed",) if choices.network else ())),
-            )
-            target = _keep(report, folder, stage.work, choices)
-    outcome = record.outcome
-    if outcome.status != "completed":
-        code = outcome.exit_code.text()
+            variables = {v.name: v.value for v in bundle.record.job.variables if not v.redacted}
+            with engine.probing(built, probe_script(), variables) as probed, _conclusion_loading():
+                stage = _stage(bundle, Path(scratch), choices)
+                progress.say(f"running the job on {engine.name}")
+                execution = engine.run(built, _sandbox(bundle.record, stage, folder, choices), progress)
+                progress.say("reading metrics and environment")
+                probe = probed()
+            from runbook.flow.conclude import Ended, conclude
+
+            ended = Ended(bundle, engine, built, stage.work, stage.inputs, execution, probe, choices.network)
+            report = conclude(ended, folder, choices.tolerances, choices.target)
+    if execution.outcome.status == "interrupted":
+        # The job of an engine without a container gets our signal itself.
+        raise Terminated if execution.outcome.signal == "SIGTERM" else KeyboardInterrupt
+    if execution.outcome.status != "completed":
+        code = execution.outcome.exit_code.text()
         raise JobFailed(
-            f"the job {outcome.status} on replay, exit code {code}",
-            _last_line(folder.stderr) or outcome.signal,
+            f"the job {execution.outcome.status} on replay, exit code {code}",
+            _last_line(folder.stderr) or execution.outcome.signal,
             hint=f"its output: {folder.stderr}",
         )
-    return Replayed(target, report, EXIT[comparison.verdict])
+    assert report.comparison is not None
+    return Replayed(choices.target or folder.path, report, EXIT[report.comparison.verdict])
+
+
+@contextlib.contextmanager
+def _conclusion_loading() -> Iterator[None]:
+    """Load what comes after the job while it runs: this process only waits then."""
+
+    def load() -> None:
+        # What is wrong with it is said where it is used.
+        with contextlib.suppress(Exception):
+            from runbook.flow import conclude
+
+            conclude.load()
+
+    thread = threading.Thread(target=load, name="runbook-load", daemon=True)
+    thread.start()
+    yield
+    thread.join()
 
 
 @dataclass(frozen=True)
@@ -153,28 +141,31 @@ def _rebuild(bundle: Bundle, engine: Engine, scratch: Path, choices: Choices, pr
     if base is None or interpreter is None or identity is None or lock is None:
         why = environment.base.reason or environment.interpreter.reason
         raise EnvironmentNotRebuilt("the bundle does not hold an environment", why, hint="capture it again")
-    bundle.unpack("data/lock", scratch / "lock")
-    wheels = scratch / "wheels"
-    carried_base = None
-    if base.layout:
-        bundle.unpack(layout.IMAGE, scratch / "image")
-        carried_base = scratch / "image"
 
-    def gather() -> Path:
-        cache = platformdirs.user_cache_path("runbook")
-        index = Index(cache, ("--no-index",) if choices.offline else ())
-        requirements, carried = scratch / "lock" / "requirements.txt", scratch / "lock" / "wheels"
-        fetch(requirements, interpreter, carried, wheels, index=index, cache=cache, progress=progress)
-        return wheels
+    @cache
+    def unpacked(prefix: str) -> Path:
+        target = scratch / prefix
+        bundle.unpack(prefix, target)
+        return target
+
+    def wheels() -> Path:
+        from runbook.environment.index import Index
+        from runbook.environment.wheels import fetch
+
+        kept, lock, target = platformdirs.user_cache_path("runbook"), unpacked(layout.LOCK), scratch / "wheels"
+        index = Index(kept, ("--no-index",) if choices.offline else ())
+        requirements = lock / "requirements.txt"
+        fetch(requirements, interpreter, lock / "wheels", target, index=index, cache=kept, progress=progress)
+        return target
 
     return engine.build(
         Plan(
             environment_id=identity,
             base=base,
-            layout=carried_base,
+            layout=(lambda: unpacked(layout.IMAGE)) if base.layout else None,
             interpreter=interpreter,
-            requirements=scratch / "lock" / "requirements.txt",
-            wheels=gather,
+            requirements=lambda: unpacked(layout.LOCK) / "requirements.txt",
+            wheels=wheels,
             frozen=tuple(
                 f"{p.name}=={p.version}" for p in environment.packages if p.shipped in ("locked", "carried")
             ),
@@ -229,95 +220,6 @@ def _sandbox(record: Record, stage: Stage, folder: RunFolder, choices: Choices) 
         gpus=bool(record.accelerators.value and record.accelerators.value.devices),
         echo=choices.echo,
     )
-
-
-def _observe(
-    bundle: Bundle, engine: Engine, built: Built, stage: Stage, execution: Execution, folder: RunFolder
-) -> tuple[Record, Readings]:
-    """The replay's own record, made by the same code as the original's."""
-    original, job = bundle.record, bundle.record.job
-    root = Path(job.root)
-    variables = {v.name: v.value for v in job.variables if not v.redacted}
-    probe = parse_probe(engine.probe(built, probe_script(), variables), "the replay's environment")
-    readings = read_metrics(original.sources, stage.work, execution.stdout)
-    files = Declaration(
-        metrics=tuple(o.path for o in original.outputs if o.role == "metrics"),
-        outputs=tuple(o.path for o in original.outputs if o.role == "artifact" and not o.path.startswith("/")),
-    )
-    outputs, absent = artifacts.look_at_outputs(stage.work, files, SILENT)
-    code = manifest.parse(bundle.read(layout.CODE_MANIFEST, _MANIFEST_CAP))
-    tree = Tree(
-        digest=manifest.digest(manifest.render(code)),
-        files=len(code),
-        bytes=sum(e.size for e in code),
-        shape=original.code.tree.shape,
-    )
-    record = compose(
-        Declared(
-            run=folder.id,
-            name=original.name,
-            experiment=original.experiment,
-            seeds=tuple(s for s in original.seeds if s.evidence == "declared"),
-            variables=tuple(variables),
-            sources=original.sources,
-            tolerances=original.tolerances,
-            parameters=job.parameters,
-        ),
-        Looked(
-            context=Context(
-                argv=job.argv,
-                root=root,
-                cwd=root if job.cwd == "." else root / job.cwd,
-                env=variables,
-                interpreter=observed(built.python),
-                probe=probe,
-            ),
-            execution=execution,
-            code=msgspec.structs.replace(original.code, tree=tree),
-            environment=_environment(original.environment, probe),
-            inputs=stage.inputs,
-            outputs=outputs,
-            readings=readings,
-            findings=absent,
-        ),
-        replay_of=bundle.id,
-        engine=engine.name,
-    )
-    return record, readings
-
-
-def _environment(original: Environment, probe: Probe) -> Environment:
-    """What stands in the rebuilt environment, by its own Python; base and lock are those it was built from."""
-    return Environment(
-        interpreter=observed(read_interpreter(probe)),
-        packages=read_packages(probe),
-        libraries=original.libraries,
-        frameworks=framework_versions(probe),
-        os_packages=missing("not listed on replay"),
-        lock=inferred(original.lock.value, "built from it") if original.lock.value else original.lock,
-        base=inferred(original.base.value, "built on it") if original.base.value else original.base,
-        id=original.id,
-    )
-
-
-def _keep(report: Report, folder: RunFolder, work: Path, choices: Choices) -> Path:
-    """Write the reports, and the outputs the record names; the folder they are in."""
-    target = choices.target or folder.path
-    target.mkdir(parents=True, exist_ok=True)
-    for reporter in members("report").values():
-        if reporter.suffix in (".html", ".json", ".md"):
-            (target / f"report{reporter.suffix}").write_bytes(reporter.render(report))
-    assert report.replay is not None
-    for output in report.replay.outputs:
-        if not output.path.startswith("/"):
-            place = target / "outputs" / output.path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with open_beneath(work, output.path) as source, place.open("wb") as sink:
-                shutil.copyfileobj(source, sink)
-    if target != folder.path:
-        for log in (folder.stdout, folder.stderr, folder.draft):
-            shutil.copyfile(log, target / ("record.json" if log == folder.draft else log.name))
-    return target
 
 
 def _last_line(path: Path) -> str:

@@ -142,10 +142,12 @@ def test_json_is_the_record(project):
 
 def test_files_are_listed_with_their_sizes(project):
     folder, _ = project
-    done = runbook("show", "--files", cwd=folder)
+    done = runbook("show", "--contents", cwd=folder)
     listed = dict(reversed(line.split()) for line in done.stdout.splitlines())
     assert listed["stdout.log"] == "6" and set(listed) == {"draft.json", "stdout.log"}
-    assert json.loads(runbook("show", "--files", "--json", cwd=folder).stdout)["files"]["stdout.log"] == 6
+    assert json.loads(runbook("show", "--contents", "--json", cwd=folder).stdout)["contents"]["stdout.log"] == 6
+    refused = runbook("show", "--files", cwd=folder)
+    assert refused.returncode == 2 and "the job was not watched" in refused.stderr
 
 
 def test_an_empty_record_says_what_is_not_there(tmp_path):

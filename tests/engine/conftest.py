@@ -92,7 +92,7 @@ def plan(layout: tuple[Path, str], wheels: Path, tmp_path_factory: pytest.TempPa
             python=python_path(),
             why="test",
         ),
-        layout=layout[0],
+        layout=lambda: layout[0],
         interpreter=Interpreter(
             implementation="cpython",
             version=platform.python_version(),
@@ -103,7 +103,7 @@ def plan(layout: tuple[Path, str], wheels: Path, tmp_path_factory: pytest.TempPa
             prefix=sys.base_prefix,
             base_prefix=sys.base_prefix,
         ),
-        requirements=requirements,
+        requirements=lambda: requirements,
         wheels=lambda: wheels,
     )
 
@@ -134,7 +134,7 @@ def builds(plan: Plan) -> Iterator[Builds]:
     yield found
     remove_image(f"runbook/env:{plan.environment_id[7:31]}")
     assert plan.layout is not None
-    remove_image(base_tag(plan.layout))
+    remove_image(base_tag(plan.layout()))
 
 
 def remove_image(name: str) -> None:

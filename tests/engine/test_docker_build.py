@@ -36,7 +36,7 @@ def other(plan: Plan) -> Iterator[Callable[..., Plan]]:
     for one in made:
         remove_image(f"runbook/env:{one.environment_id[7:31]}")
         if one.layout is not None and one.layout != plan.layout:
-            remove_image(base_tag(one.layout))
+            remove_image(base_tag(one.layout()))
 
 
 def build(plan: Plan) -> Any:
@@ -70,11 +70,21 @@ def test_installed_modules_are_compiled(runner: Runner) -> None:
     assert runner.output("import greeting, os; print(os.path.exists(greeting.__cached__))") == "True"
 
 
+def test_common_modules_of_the_bases_library_are_compiled(runner: Runner) -> None:
+    # A base comes without, and the root is read-only: every start would compile them again.
+    modules = "json, datetime, argparse, logging, ctypes, multiprocessing.pool, unittest.mock"
+    code = (
+        f"import os, sys, {modules}\n"
+        f"print([m for m in '{modules}'.split(', ') if not os.path.exists(sys.modules[m].__cached__)])"
+    )
+    assert runner.output(code) == "[]"
+
+
 @pytest.mark.parametrize("variable", ["LD_PRELOAD=/evil.so", "LD_AUDIT=/evil.so"])
 def test_a_base_that_preloads_code_is_refused(other: Callable[..., Plan], tmp_path: Path, variable: str) -> None:
     digest = make_layout(tmp_path / "base", variables=[variable])
     with pytest.raises(EnvironmentNotRebuilt) as caught:
-        build(other(layout=tmp_path / "base", base={"digest": digest}))
+        build(other(layout=lambda: tmp_path / "base", base={"digest": digest}))
     assert caught.value.id == "base-preloads"
 
 
@@ -88,7 +98,7 @@ def test_triggers_volumes_and_the_user_of_a_base_do_not_matter(
         user="1234",
         repo_tags=["runbook-test/evil:latest"],
     )
-    built = build(other(layout=tmp_path / "base", base={"digest": digest}))
+    built = build(other(layout=lambda: tmp_path / "base", base={"digest": digest}))
     assert not built.cached
     assert not docker_client.images("runbook-test/evil")
     there = replace(runner, built=built)
@@ -115,7 +125,7 @@ def test_a_base_with_a_flipped_bit_is_refused(
     rewrite(folder, manifest, fresh)
     digest = json.loads((folder / "index.json").read_text())["manifests"][0]["digest"]
     with pytest.raises(BundleRejected) as caught:
-        build(other(layout=folder, base={"digest": digest}))
+        build(other(layout=lambda: folder, base={"digest": digest}))
     assert caught.value.id == "base-corrupt"
 
 
@@ -193,7 +203,7 @@ def test_uv_installs_even_where_the_base_lacks_its_libraries(
     other: Callable[..., Plan], tmp_path: Path, runner: Runner
 ) -> None:
     digest = make_layout(tmp_path / "base", libgcc=False)
-    built = build(other(layout=tmp_path / "base", base={"digest": digest}))
+    built = build(other(layout=lambda: tmp_path / "base", base={"digest": digest}))
     assert replace(runner, built=built).output(INSTALLER) == "uv"
 
 

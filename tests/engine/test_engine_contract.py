@@ -41,19 +41,38 @@ def test_a_second_build_builds_nothing(runner: Runner, plan: Plan) -> None:
 
 @every_engine
 def test_the_probe_runs_in_the_environment_and_its_output_is_bytes(runner: Runner) -> None:
-    said = runner.engine.probe(
-        runner.built,
+    script = (
         b"import os, sys, greeting\n"
-        b"sys.stdout.buffer.write(b'\\xff\\0' + (greeting.TEXT + os.environ['LANG']).encode())",
-        {"LANG": "C.UTF-8"},
+        b"sys.stdout.buffer.write(b'\\xff\\0' + (greeting.TEXT + os.environ['LANG']).encode())"
     )
-    assert said == b"\xff\0helloC.UTF-8"
+    with runner.engine.probing(runner.built, script, {"LANG": "C.UTF-8"}) as probed:
+        assert probed() == b"\xff\0helloC.UTF-8"
+
+
+@every_engine
+def test_the_probe_runs_beside_the_job_and_sees_nothing_of_it(runner: Runner) -> None:
+    script = b"import time, os; time.sleep(1); print(os.environ.get('OF_THE_JOB'), os.path.exists('of-the-job'))"
+    with runner.engine.probing(runner.built, script, {}) as probed:
+        job = runner.python("open('of-the-job', 'w').write('1')", variables={"OF_THE_JOB": "1"})
+        assert job.outcome.status == "completed"
+        assert probed() == b"None False\n"
+
+
+@every_engine
+def test_a_probe_that_nobody_waits_for_ends_with_its_context(runner: Runner) -> None:
+    with pytest.raises(KeyError), runner.engine.probing(runner.built, b"import time; time.sleep(600)", {}):
+        assert left_behind(runner, os.getpid())
+        raise KeyError
+    assert left_behind(runner, os.getpid()) == []
 
 
 @every_engine
 def test_a_probe_that_fails_names_its_last_words(runner: Runner) -> None:
-    with pytest.raises(EnvironmentNotRebuilt, match="no such luck"):
-        runner.engine.probe(runner.built, b"raise SystemExit('no such luck')", {})
+    with (
+        runner.engine.probing(runner.built, b"raise SystemExit('no such luck')", {}) as probed,
+        pytest.raises(EnvironmentNotRebuilt, match="no such luck"),
+    ):
+        probed()
 
 
 @every_engine

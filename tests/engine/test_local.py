@@ -93,4 +93,5 @@ def test_a_torso_of_an_environment_is_made_anew(plan: Plan) -> None:
     engine = members("engine")["local"]
     built = engine.build(changed, SILENT)
     assert not built.cached
-    assert engine.probe(built, b"import greeting; print(greeting.TEXT)", {}) == b"hello\n"
+    with engine.probing(built, b"import greeting; print(greeting.TEXT)", {}) as probed:
+        assert probed() == b"hello\n"

@@ -2,10 +2,8 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from loopback_registry import registry_tool, serving
 
 from runbook.environment.base import resolve_base
 from runbook.environment.layer import Tree, verify_layout, write_layout
@@ -33,26 +32,10 @@ class Container:
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real registry on loopback; its `host:port`."""
-    tool = shutil.which("docker-registry") or shutil.which("registry")
-    if tool is None or shutil.which("skopeo") is None:
+    if registry_tool() is None or shutil.which("skopeo") is None:
         pytest.skip("needs docker-registry and skopeo: apt-get install docker-registry skopeo")
-    folder = tmp_path_factory.mktemp("registry")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{free.getsockname()[1]}"
-    storage = {"filesystem": {"rootdirectory": str(folder / "data")}}
-    configuration = {"version": 0.1, "storage": storage, "http": {"addr": host}, "log": {"level": "error"}}
-    (folder / "config.yml").write_text(json.dumps(configuration))
-    process = subprocess.Popen([tool, "serve", folder / "config.yml"], stderr=subprocess.DEVNULL)
-    for _ in range(100):
-        try:
-            urllib.request.urlopen(f"http://{host}/v2/", timeout=1).close()
-            break
-        except OSError:
-            time.sleep(0.05)
-    yield host
-    process.terminate()
-    process.wait()
+    with serving(tmp_path_factory.mktemp("registry")) as host:
+        yield host
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -172,7 +173,10 @@ def test_a_replay_that_does_not_come_to_a_job_leaves_no_run_behind(project: Proj
 
 
 @pytest.mark.docker
-def test_ctrl_c_in_a_replay_exits_130_and_leaves_nothing(project: Project) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_replay_that_is_stopped_says_so_and_leaves_nothing(
+    project: Project, number: signal.Signals, code: int
+) -> None:
     sleeps = (
         "import time, os\nprint('begun', flush=True)\ntime.sleep(60 if os.path.exists('/opt/runbook') else 0)\n"
     )
@@ -185,12 +189,13 @@ def test_ctrl_c_in_a_replay_exits_130_and_leaves_nothing(project: Project) -> No
         for line in process.stderr:
             if "begun" in line:
                 break
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        process.send_signal(number)
+        assert process.wait(60) == code
     assert sorted(p.name for p in (project.folder / ".runbook/runs").iterdir()) == before
     listed = ["docker", "ps", "-a", "--format", '{{.Label "org.runbook.owner"}}']
     owners = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.splitlines()
     assert not [owner for owner in owners if f"-{process.pid}-" in owner]
+    assert not [p.name for p in Path(tempfile.gettempdir()).glob(f"runbook-*-{process.pid}-*")]
 
 
 def test_a_recorded_run_is_not_redeclared_at_capture(project: Project) -> None:

@@ -1,0 +1,183 @@
+"""What came of a replay: observe → compare → report. Loaded while the job runs, which is when there is time."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from runbook import render
+from runbook.bundle import layout
+from runbook.bundle.read import Bundle
+from runbook.catalog.store import RunFolder
+from runbook.compare.verdict import compare
+from runbook.config import Declaration
+from runbook.digest.beneath import open_beneath
+from runbook.engine.interface import Built, Engine
+from runbook.flow import artifacts
+from runbook.flow.compose import Declared, Looked, compose
+from runbook.launch.metrics import encode_series, read_metrics
+from runbook.launch.metrics.interface import Readings
+from runbook.model import manifest
+from runbook.model.code import Tree
+from runbook.model.data import Input
+from runbook.model.environment import Environment
+from runbook.model.execution import Execution
+from runbook.model.fact import inferred, missing, observed
+from runbook.model.metric import Tolerance
+from runbook.model.record import Record
+from runbook.observe.interface import Context
+from runbook.observe.packages import read_packages
+from runbook.observe.probing import Probe, framework_versions, parse_probe, read_interpreter
+from runbook.progress import SILENT
+from runbook.registry import members
+from runbook.report.interface import Report
+
+_MANIFEST_CAP = 256 << 20
+"""Bytes of a code manifest; a million files take about 150 MiB."""
+_FORMATS = (".html", ".json", ".md")
+"""Endings of the reports that every replay writes."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job that has run again, whatever came of it."""
+
+    bundle: Bundle
+    engine: Engine
+    built: Built
+    work: Path
+    """The working copy, with what the job wrote."""
+    inputs: tuple[Input, ...]
+    execution: Execution
+    probe: bytes
+    """What the probe printed in the environment that the job ran in."""
+    network: bool
+    """Whether the job was allowed the network."""
+
+
+def load() -> None:
+    """Find every collector, metric reader and reporter, and compile the templates, as `conclude` would."""
+    for family in ("observe", "launch.metrics", "report"):
+        members(family)
+    render.load()
+
+
+def conclude(ended: Ended, folder: RunFolder, tolerances: Sequence[Tolerance], target: Path | None) -> Report:
+    """Record the replay in its run's folder, compare it, and write the reports there or into `target`."""
+    bundle, engine, built = ended.bundle, ended.engine, ended.built
+    record, readings = _observe(ended, folder)
+    folder.write(record)
+    (folder.path / "series.json").write_bytes(encode_series(readings.series))
+    comparison = compare(
+        bundle.record,
+        record,
+        bundle.series,
+        readings.series,
+        overrides=tuple(tolerances),
+        replaying=True,
+        substitutions=(*built.substitutions, *ended.execution.substitutions),
+    )
+    report = Report(
+        original=bundle.record,
+        bundle_id=bundle.id,
+        bundle_name=bundle.name,
+        replay=record,
+        comparison=comparison,
+        series=bundle.series,
+        replay_series=readings.series,
+        engine=engine.describe(),
+        isolation=engine.isolation,
+        cached=built.cached,
+        title=bundle.record.name,
+        notes=(*engine.warnings(), *(("the network was allowed",) if ended.network else ())),
+    )
+    _keep(report, record, folder, ended.work, target or folder.path)
+    return report
+
+
+def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
+    """The replay's own record, made by the same code as the original's."""
+    bundle, original, job = ended.bundle, ended.bundle.record, ended.bundle.record.job
+    root = Path(job.root)
+    variables = {v.name: v.value for v in job.variables if not v.redacted}
+    probe = parse_probe(ended.probe, "the replay's environment")
+    readings = read_metrics(original.sources, ended.work, ended.execution.stdout)
+    files = Declaration(
+        metrics=tuple(o.path for o in original.outputs if o.role == "metrics"),
+        outputs=tuple(o.path for o in original.outputs if o.role == "artifact" and not o.path.startswith("/")),
+    )
+    outputs, absent = artifacts.look_at_outputs(ended.work, files, SILENT)
+    code = manifest.parse(bundle.read(layout.CODE_MANIFEST, _MANIFEST_CAP))
+    tree = Tree(
+        digest=manifest.digest(manifest.render(code)),
+        files=len(code),
+        bytes=sum(e.size for e in code),
+        shape=original.code.tree.shape,
+    )
+    record = compose(
+        Declared(
+            run=folder.id,
+            name=original.name,
+            experiment=original.experiment,
+            seeds=tuple(s for s in original.seeds if s.evidence == "declared"),
+            variables=tuple(variables),
+            sources=original.sources,
+            tolerances=original.tolerances,
+            parameters=job.parameters,
+        ),
+        Looked(
+            context=Context(
+                argv=job.argv,
+                root=root,
+                cwd=root if job.cwd == "." else root / job.cwd,
+                env=variables,
+                interpreter=observed(ended.built.python),
+                probe=probe,
+            ),
+            execution=ended.execution,
+            code=msgspec.structs.replace(original.code, tree=tree),
+            environment=_environment(original.environment, probe),
+            inputs=ended.inputs,
+            outputs=outputs,
+            readings=readings,
+            findings=absent,
+        ),
+        replay_of=bundle.id,
+        engine=ended.engine.name,
+    )
+    return record, readings
+
+
+def _environment(original: Environment, probe: Probe) -> Environment:
+    """What stands in the rebuilt environment, by its own Python; base and lock are those it was built from."""
+    return Environment(
+        interpreter=observed(read_interpreter(probe)),
+        packages=read_packages(probe),
+        libraries=original.libraries,
+        frameworks=framework_versions(probe),
+        os_packages=missing("not listed on replay"),
+        lock=inferred(original.lock.value, "built from it") if original.lock.value else original.lock,
+        base=inferred(original.base.value, "built on it") if original.base.value else original.base,
+        id=original.id,
+    )
+
+
+def _keep(report: Report, record: Record, folder: RunFolder, work: Path, target: Path) -> None:
+    """Write the reports, and the outputs the record names."""
+    target.mkdir(parents=True, exist_ok=True)
+    for reporter in members("report").values():
+        if reporter.suffix in _FORMATS:
+            (target / f"report{reporter.suffix}").write_bytes(reporter.render(report))
+    for output in record.outputs:
+        if not output.path.startswith("/"):
+            place = target / "outputs" / output.path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with open_beneath(work, output.path) as source, place.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+    if target != folder.path:
+        for log in (folder.stdout, folder.stderr, folder.draft):
+            shutil.copyfile(log, target / ("record.json" if log == folder.draft else log.name))
