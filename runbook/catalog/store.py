@@ -53,6 +53,11 @@ class RunFolder:
         return self.path / "stderr.log"
 
     @property
+    def watch(self) -> Path:
+        """What watching the job sees, while it runs; gone when the record is written."""
+        return self.path / "watch"
+
+    @property
     def objects(self) -> ObjectStore:
         """The content that all runs of the project share."""
         return ObjectStore(self.path.parent.parent / "objects")

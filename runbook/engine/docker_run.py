@@ -24,6 +24,7 @@ from runbook.engine.interface import Built, Limits, Sandbox
 from runbook.errors import EnvironmentNotRebuilt, NeedMissing
 from runbook.launch.process import LOG_CAP
 from runbook.launch.streams import Log
+from runbook.launch.watch import prepare
 from runbook.model.execution import Execution
 from runbook.model.fact import Fact, inferred, missing, observed
 from runbook.model.job import Outcome, Resources, Status
@@ -53,24 +54,30 @@ def run(daemon: Daemon, built: Built, sandbox: Sandbox, progress: Progress) -> E
     user = _user(daemon)
     _check_readable(sandbox, user)
     with owner.scratch() as folder, _logs(sandbox) as (stdout, stderr), _mount_points(sandbox.work, place):
-        _lend(sandbox.work, daemon, user)
+        environment = placement.variables(sandbox, place, known, BIN)
+        lent = [sandbox.work]
+        if sandbox.watch is not None:
+            environment = prepare(sandbox.watch, environment, seen_as=placement.WATCH)
+            lent.append(sandbox.watch)
+        for one in lent:
+            _lend(one, daemon, user)
         folder.chmod(0o755)
         (folder / "spec.json").write_bytes(place.spec)
         shutil.copyfile(enter.__file__, folder / "enter.py")
         host = _limits(daemon, sandbox.limits) | {
             "network_mode": "none" if sandbox.network == "none" else "bridge",
-            "mounts": [*_binds(place, folder)],
+            "mounts": [*_binds(place, folder, sandbox.watch)],
             "tmpfs": _tmpfs(place, image, sandbox.limits, user),
             "device_requests": gpu.request() if sandbox.gpus else None,
         }
-        growth = Growth(sandbox.work, sandbox.limits.output_bytes)
+        growth = Growth(lent, sandbox.limits.output_bytes)
         with container.created(
             daemon.api,
             built.handle,
             host,
             entrypoint=[built.python, "-I", "-S", "-B", f"{placement.FOLDER}/enter.py"],
             user=user,
-            environment=placement.variables(sandbox, place, known, BIN),
+            environment=environment,
             working_dir="/",
             hostname="runbook",
         ) as name:
@@ -170,10 +177,12 @@ def _limits(daemon: Daemon, limits: Limits) -> dict[str, Any]:
     }
 
 
-def _binds(place: placement.Placement, folder: Path) -> Iterator[Mount]:
+def _binds(place: placement.Placement, folder: Path, watch: Path | None) -> Iterator[Mount]:
     from docker.types import Mount
 
     yield Mount(placement.FOLDER, str(folder), type="bind", read_only=True)
+    if watch is not None:
+        yield Mount(placement.WATCH, str(watch.resolve()), type="bind")
     for bind in place.binds:
         yield Mount(bind.target, str(Path(bind.source).resolve()), type="bind", read_only=bind.read_only)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 _ENTRY = 4096
@@ -33,11 +34,11 @@ def weigh(folder: Path) -> int:
 
 
 class Growth:
-    """How much a folder has grown. The free space of its file system says cheaply when a full look is due."""
+    """How much folders have grown together. Free space, where the first lies, says cheaply when a look is due."""
 
-    def __init__(self, folder: Path, allowed: int) -> None:
-        self._folder, self._allowed = folder, allowed
-        self._before = weigh(folder)
+    def __init__(self, folders: Sequence[Path], allowed: int) -> None:
+        self._folders, self._allowed = folders, allowed
+        self._before = sum(map(weigh, folders))
         self._free = self._free_bytes()
         self._next = time.monotonic() + _PERIOD_S
         self._earliest = 0.0
@@ -48,7 +49,7 @@ class Growth:
         eaten = self._free - self._free_bytes()
         if now < self._earliest or (now < self._next and eaten < self._allowed // 4):
             return ""
-        grown = weigh(self._folder) - self._before
+        grown = sum(map(weigh, self._folders)) - self._before
         took = time.monotonic() - now
         # The next look is due when a quarter of what is left has been eaten.
         self._earliest, self._next = now + _CALM * took, now + max(_PERIOD_S, _CALM * took)
@@ -58,7 +59,7 @@ class Growth:
 
     def _free_bytes(self) -> int:
         try:
-            status = os.statvfs(self._folder)
+            status = os.statvfs(self._folders[0])
         except OSError:
             return 0
         return status.f_bavail * status.f_frsize

@@ -93,6 +93,8 @@ class Sandbox:
     variables: Mapping[str, str]
     stdout: Path
     stderr: Path
+    watch: Path | None = None
+    """Folder of the host for what watching from inside sees (see runbook.launch.watch); None: not watched."""
     limits: Limits = Limits()
     network: Literal["none", "allowed"] = "none"
     gpus: bool = False

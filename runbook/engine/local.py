@@ -22,6 +22,7 @@ from runbook.engine.interface import Built, Mount, Plan, Sandbox
 from runbook.engine.lock import alone
 from runbook.errors import EnvironmentNotRebuilt, NeedMissing
 from runbook.launch.process import launch
+from runbook.launch.watch import prepare
 from runbook.model.code import Link, Shape
 from runbook.model.execution import Execution
 from runbook.progress import Progress
@@ -144,6 +145,8 @@ class LocalEngine:
                     hint="install it, or replay with --engine docker",
                     id="command-not-here",
                 )
+            if sandbox.watch is not None:
+                env = prepare(sandbox.watch, env)
             done = launch(
                 [command, *argv[1:]],
                 cwd,

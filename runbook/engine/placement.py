@@ -16,6 +16,8 @@ from runbook.model.code import Shape
 WORKSPACE = "/workspace"
 """Where the project goes when its own place is taken by the image."""
 FOLDER = "/run/runbook"
+WATCH = "/run/runbook-watch"
+"""Where a watched job writes what is seen of it."""
 _FARM = "/run/runbook-inputs"
 _SYSTEM = (
     "/bin",
@@ -33,7 +35,7 @@ _SYSTEM = (
     "/usr/libexec",
     "/usr/sbin",
 )
-_KERNEL = ("/proc", "/sys", "/dev", "/run/runbook", "/run/runbook-inputs", "/opt/runbook")
+_KERNEL = ("/proc", "/sys", "/dev", FOLDER, WATCH, _FARM, "/opt/runbook")
 _OCCUPIED = ("/usr/local", "/usr/share", "/var/lib", "/tmp", "/run", "/workspace")  # noqa: S108
 
 

@@ -17,10 +17,11 @@ from runbook.compare.verdict import compare
 from runbook.config import Declaration
 from runbook.digest.beneath import open_beneath
 from runbook.engine.interface import Built, Engine
-from runbook.flow import artifacts
+from runbook.flow import artifacts, watched
 from runbook.flow.compose import Declared, Looked, compose
 from runbook.launch.metrics import encode_series, read_metrics
 from runbook.launch.metrics.interface import Readings
+from runbook.launch.watch import read_watch
 from runbook.model import manifest
 from runbook.model.code import Tree
 from runbook.model.data import Input
@@ -105,6 +106,8 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
     root = Path(job.root)
     variables = {v.name: v.value for v in job.variables if not v.redacted}
     probe = parse_probe(ended.probe, "the replay's environment")
+    raw = read_watch(folder.watch) if original.watch.known else None
+    shutil.rmtree(folder.watch, ignore_errors=True)
     readings = read_metrics(original.sources, ended.work, ended.execution.stdout)
     files = Declaration(
         metrics=tuple(o.path for o in original.outputs if o.role == "metrics"),
@@ -145,6 +148,10 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
             outputs=outputs,
             readings=readings,
             findings=absent,
+            seeds=watched.seeds(raw) if raw else (),
+            watch=observed(watched.in_record(raw, (), probe)[0])
+            if raw
+            else missing("the original was not watched"),
         ),
         replay_of=bundle.id,
         engine=ended.engine.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,7 @@ from runbook.errors import EnvironmentNotRebuilt, JobFailed, NeedMissing, Termin
 from runbook.flow import artifacts, codebase
 from runbook.flow.preflight import Preflight, find_engine, look_ahead
 from runbook.model.data import Input
-from runbook.model.fact import observed
+from runbook.model.fact import missing, observed
 from runbook.model.metric import Tolerance
 from runbook.model.record import Record
 from runbook.model.verdict import EXIT, Comparison
@@ -215,6 +216,7 @@ def _sandbox(record: Record, stage: Stage, folder: RunFolder, choices: Choices) 
         variables={v.name: v.value for v in record.job.variables if not v.redacted},
         stdout=folder.stdout,
         stderr=folder.stderr,
+        watch=folder.watch if record.watch.known else None,
         limits=choices.limits,
         network="allowed" if choices.network else "none",
         gpus=bool(record.accelerators.value and record.accelerators.value.devices),

@@ -98,12 +98,12 @@ def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
         execution = _launch(request, folder) if observe else None
         if not observe:
             _adopt(request, folder)
-        raw = read_watch(_watch(folder)) if observe and request.trace != "none" else None
+        raw = read_watch(folder.watch) if observe and request.trace != "none" else None
         surroundings = look_at_environment(request, raw)
         declared_inputs = artifacts.look_again(before, progress) if observe else before
-        scene = watched.Scene(root, request.cwd, dict(request.env), code, began_ns, _watch(folder), folder.objects)
+        scene = watched.Scene(root, request.cwd, dict(request.env), code, began_ns, folder.watch, folder.objects)
         saw = _saw(raw, scene, surroundings.probe, declared_inputs, progress)
-        shutil.rmtree(_watch(folder), ignore_errors=True)
+        shutil.rmtree(folder.watch, ignore_errors=True)
         inputs = (*declared_inputs, *saw.inputs)
         readings = read_metrics(sources, root, folder.stdout, since=began_ns / 1e9 if observe else None)
         outputs, absent = artifacts.look_at_outputs(root, declaration, progress, saw.written)
@@ -167,10 +167,6 @@ def _saw(
         watch=observed(kept),
         findings=(*found.findings, *watched.findings(raw, probe, scene)),
     )
-
-
-def _watch(folder: RunFolder) -> Path:
-    return folder.path / "watch"
 
 
 def _declared(request: Request, folder: RunFolder, sources: tuple[str, ...]) -> Declared:
@@ -252,7 +248,7 @@ def _later() -> Fact[Any]:
 
 
 def _launch(request: Request, folder: RunFolder) -> Execution:
-    env = request.env if request.trace == "none" else prepare(_watch(folder), request.env)
+    env = request.env if request.trace == "none" else prepare(folder.watch, request.env)
     return launch(
         request.argv,
         request.cwd,
