@@ -6,8 +6,12 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-OPTIONS = ("-f", "-q", "-y", "-x", "-s", "1024", "-e", "signal=none")
-"""How strace must be told to write, so that this module understands it: names in full and escaped exactly."""
+_QUIET = "SIGCHLD,SIGURG,SIGWINCH,SIGCONT,SIGPROF,SIGVTALRM"
+OPTIONS = ("-f", "-q", "-y", "-x", "-s", "1024", "-e", f"signal=!{_QUIET}")
+"""How strace must be told to write, so that this module understands it: names in full and escaped exactly.
+
+Of a signal that it is told to leave out, it does not say either that it killed a process.
+"""
 
 _LINE_AT_MOST = 1 << 20
 _LEADER = re.compile(rb"(\d+) +(.*)", re.DOTALL)

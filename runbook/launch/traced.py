@@ -244,12 +244,12 @@ class Reader:
             for path in pair:
                 self._note(log, b"u", path)
             return
-        new = self._fold.knows(pair[0])
+        known = self._fold.knows(pair[0])
         self._note(log, b"m", *pair)
-        if not new and self._fold.knows(pair[1]):
-            # It was there before the job, and the new name holds its content.
+        if not known and self._fold.knows(pair[1]):
+            # No folder whose files are known, but a file from before the job: the new name holds its content.
             self._note(log, b"r", pair[0])
-            self._note(log, b"d", pair[0])
+            self._note(log, b"m", *pair)
 
     def _link(self, thread: _Thread, call: Call) -> None:
         pair = self._pair(thread, call)
