@@ -151,11 +151,8 @@ class Reader:
             self._logs += 1
             folder = thread.folder.path
             told = [b"%d" % process.pid, b",".join(ancestors), start if self._logs > 1 else b"start"]
-            self._fold.add(
-                process.log,
-                b"P",
-                [FORMAT, *told, b"", b"", process.executable, os.path.normpath(folder) if folder else b""],
-            )
+            folder = os.path.normpath(folder) if folder else b""
+            self._fold.add(process.log, b"P", [FORMAT, *told, b"", b"", process.executable, folder, b""])
             self._fold.add(process.log, b"A", process.argv)
         return process.log
 
@@ -205,6 +202,8 @@ class Reader:
             plain = os.path.normpath(path)
             if not plain.startswith(b"/") or _below(plain, *_NOT_FILES, self._watch):
                 return
+        if kind == b"r":  # A path that is read is a whole record: its slash is the kind.
+            kind, paths = b"/", (paths[0][1:],)
         self._fold.add(log, kind, list(paths))
 
     def _open(self, thread: _Thread, call: Call) -> None:
