@@ -23,6 +23,8 @@ NATIVE_READERS = frozenset(
     }
 )
 """Modules with readers of their own, which Python does not see."""
+_HARMLESS = frozenset({"ldconfig", "lscpu", "nvidia-smi", "uname"})
+"""What libraries start to ask about the machine; no data is read."""
 _PYTHON = re.compile(r"(?:python|pypy)[0-9.]*")
 _NAMED = 5
 
@@ -60,12 +62,13 @@ def _suspects(inside: Watched) -> Iterable[str]:
     """What makes it likely that native code read files of this very job."""
     readers = sorted(NATIVE_READERS.intersection(inside.imports))
     if readers:
-        yield f"{_several(readers)} was imported: files that it reads by itself are not seen: --trace native"
+        yield f"the job imported {_several(readers)}: what native code there reads is not seen: --trace native"
     entered = {PurePosixPath(one).name for process in inside.processes for one in process.argv[:2]}
     names = (PurePosixPath(one.executable or one.argv[0]).name for one in inside.subprocesses if one.argv)
-    programs = sorted({name for name in names if name and not _PYTHON.fullmatch(name) and name not in entered})
+    others = {name for name in names if name and not _PYTHON.fullmatch(name)}
+    programs = sorted(others - entered - _HARMLESS)
     if programs:
-        yield f"{_several(programs)} was started, which is not Python: its files are not seen: --trace native"
+        yield f"the job started {_several(programs)}, not in Python: what that reads is not seen: --trace native"
 
 
 def _several(names: list[str]) -> str:

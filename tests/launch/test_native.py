@@ -540,9 +540,10 @@ def test_without_a_tracer_the_limit_is_said_and_more_where_it_matters():
         Subprocess(argv=("/usr/bin/unzip", "data.zip"), process=0),
         Subprocess(argv=("python3.11", "child.py"), process=0),
         Subprocess(argv=("./train.py",), process=0),
+        Subprocess(argv=("uname", "-p"), process=0),
     )
     _, readers, others = combine(job(imports=("pyarrow", "h5py"), subprocesses=programs)).lost
-    assert readers.startswith("h5py, pyarrow") and others.startswith("unzip was started")
+    assert "imported h5py, pyarrow:" in readers and "started unzip," in others
 
 
 def test_with_a_tracer_nothing_of_that_is_said():
