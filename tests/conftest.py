@@ -12,28 +12,30 @@ import pytest
 SUPPORT = Path(__file__).parent / "support"
 sys.path.insert(0, str(SUPPORT))
 
-_SKIPPED = "needs a Docker engine"
+_NEEDS = {"docker": "a Docker engine", "strace": "strace and leave to trace"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what needs Docker where no engine answers, unless the caller wants that to fail."""
-    marked = [item for item in items if item.get_closest_marker("docker")]
-    if not marked or (reason := _engine_missing()) is None:
-        return
-    if os.environ.get("RUNBOOK_REQUIRE_DOCKER") == "1":
-        return  # They run, and each fails by itself.
-    for item in marked:
-        item.add_marker(pytest.mark.skip(reason=f"{_SKIPPED}: {reason}"))
+    """Skip what needs Docker or strace where there is none, unless the caller wants that to fail."""
+    for marker, need in _NEEDS.items():
+        marked = [item for item in items if item.get_closest_marker(marker)]
+        if not marked or (reason := _MISSING[marker]()) is None:
+            continue
+        if os.environ.get(f"RUNBOOK_REQUIRE_{marker.upper()}") == "1":
+            continue  # They run, and each fails by itself.
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=f"needs {need}: {reason}"))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """One loud line that names what could not run."""
     # Read from the reports: with xdist the tests are collected and marked in other processes.
-    skipped = [r for r in terminalreporter.stats.get("skipped", []) if _SKIPPED in str(r.longrepr)]
-    if skipped:
-        files = sorted({report.nodeid.partition("::")[0] for report in skipped})
-        terminalreporter.section("NOT RUN: no Docker engine", red=True, bold=True)
-        terminalreporter.line(f"{len(skipped)} tests that need a Docker engine did not run: {', '.join(files)}")
+    for need in _NEEDS.values():
+        skipped = [r for r in terminalreporter.stats.get("skipped", []) if f"needs {need}: " in str(r.longrepr)]
+        if skipped:
+            files = sorted({report.nodeid.partition("::")[0] for report in skipped})
+            terminalreporter.section(f"NOT RUN: no {need.removeprefix('a ')}", red=True, bold=True)
+            terminalreporter.line(f"{len(skipped)} tests that need {need} did not run: {', '.join(files)}")
 
 
 def _engine_missing() -> str | None:
@@ -41,6 +43,16 @@ def _engine_missing() -> str | None:
 
     found = find()
     return found.reason if isinstance(found, Absent) else None
+
+
+def _strace_missing() -> str | None:
+    from runbook.launch import native
+
+    obstacle = native.missing()
+    return None if obstacle is None else str(obstacle)
+
+
+_MISSING = {"docker": _engine_missing, "strace": _strace_missing}
 
 
 @pytest.fixture(scope="session")

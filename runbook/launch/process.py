@@ -7,8 +7,10 @@ gets it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,12 +53,14 @@ def launch(
     tee: bool = True,
     sample_gpu: bool = True,
     log_cap: int = LOG_CAP,
+    starter: Sequence[str] = (),
 ) -> Execution:
     """Run the job to its end; `stdout` and `stderr` are the log files to write. A failing job is no error.
 
     The exit code is the job's own, 128+n when signal n ended it, as in a shell.
     timeout: seconds; then SIGTERM and, KILL_AFTER_S later, SIGKILL to the job's process group.
     tee: copy the output, byte for byte, to this process's own stdout and stderr.
+    starter: a command to put in front, which becomes the job itself, such as `native.starter(folder)`.
     Raises UsageError when the job cannot be started at all: nothing ran, so there is nothing to record.
     """
     logs = (Log(stdout, log_cap), Log(stderr, log_cap))
@@ -68,7 +72,7 @@ def launch(
         signals = stack.enter_context(_Signals())
         sampler = Sampler(gpu=sample_gpu)
         started, begun = _now(), time.monotonic()
-        process = _start(argv, cwd, env)
+        process = _start(argv, cwd, env, starter)
         stack.callback(_abandon, process)
         assert process.stdout is not None and process.stderr is not None
         pumps = [
@@ -254,15 +258,25 @@ class _Signals:
             _signal_group(self._pid, signal.SIGKILL if last else number)
 
 
-def _start(argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _start(
+    argv: Sequence[str], cwd: Path, env: Mapping[str, str], starter: Sequence[str]
+) -> subprocess.Popen[bytes]:
     """Start it, or say in the user's words why it cannot be started."""
     if not argv:
         raise UsageError("no command to run", hint="runbook run -- python train.py", id="no-command")
     if not cwd.is_dir():
         raise UsageError("the working folder does not exist", cwd, hint="start runbook in the project's folder")
     try:
+        if starter:
+            _find(argv[0], cwd, env)
         return subprocess.Popen(
-            argv, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, process_group=0
+            [*starter, *argv],
+            cwd=cwd,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            process_group=0,
         )
     except FileNotFoundError:
         hint = "check the name and PATH; a script in this folder is started as ./NAME or through its interpreter"
@@ -277,6 +291,15 @@ def _start(argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> subprocess
         raise UsageError(
             f"command cannot be started ({reason})", argv[0], hint=hint, id="command-not-startable"
         ) from None
+
+
+def _find(program: str, cwd: Path, env: Mapping[str, str]) -> None:
+    """Fail as its start would fail: behind a starter nobody could tell that from a job that fails."""
+    path = os.pathsep.join(str(cwd / folder) for folder in os.get_exec_path(env))
+    if shutil.which(str(cwd / program) if os.sep in program else program, path=path):
+        return
+    there = os.sep in program and (cwd / program).exists()
+    raise PermissionError(errno.EACCES, "") if there else FileNotFoundError(errno.ENOENT, "")
 
 
 def _abandon(process: subprocess.Popen[bytes]) -> None:

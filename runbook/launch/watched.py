@@ -109,6 +109,10 @@ class Fold:
         if len(self._lost) < _SOME:
             self._lost[sentence] = None
 
+    def knows(self, path: bytes) -> bool:
+        """Whether this absolute path is listed."""
+        return _path(path) in self._files
+
     def add(self, log: int, kind: bytes, fields: list[bytes]) -> None:
         """Take a record of the log with this number."""
         try:

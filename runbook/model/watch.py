@@ -1,4 +1,7 @@
-"""What was seen from inside the Python processes of a job while it ran. Paths are absolute and normalised."""
+"""What was seen of a job while it ran, from inside its Python processes or by a system-level tracer.
+
+Paths are absolute and normalised.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,24 @@ from typing import Literal
 
 from runbook.model.fact import Value
 
+Tracer = Literal["python", "native"]
+"""The hook inside the job's Python processes; strace, which sees every program."""
+
 
 class Process(Value, frozen=True, kw_only=True, omit_defaults=True):
-    """One Python process of the job that the hook entered."""
+    """One process of the job: the hook entered it, or a system-level tracer saw it."""
 
     number: int
     """Its place among the job's processes, by start; 0 is the first."""
     pid: int
     parent: int | None = None
-    """The number of the nearest ancestor that the hook entered too."""
+    """The number of the nearest ancestor that was seen too."""
     argv: tuple[str, ...] = ()
     cwd: str = ""
     """The working folder when the process started."""
     executable: str = ""
     python: str = ""
-    """Its version, such as `3.11.7`."""
+    """Its version, such as `3.11.7`; empty where the hook did not enter."""
     start: Literal["start", "fork"] = "start"
     """`fork`: made by `os.fork`, so that it began with its parent's memory; all others began as an interpreter."""
     variables: dict[str, str] = {}
@@ -51,6 +57,7 @@ class FileUse(Value, frozen=True, kw_only=True, omit_defaults=True):
     """The path under which it was written, when it was renamed."""
     library: bool = False
     """Whether it was loaded as a native library or an extension module, not opened as a file."""
+    seen_by: tuple[Tracer, ...] = ("python",)
 
 
 class FolderUse(Value, frozen=True, kw_only=True, omit_defaults=True):
@@ -140,8 +147,10 @@ class Stage(Value, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Watched(Value, frozen=True, kw_only=True, omit_defaults=True):
-    """All that the hook saw of one run."""
+    """All that was seen of one run."""
 
+    tracers: tuple[Tracer, ...] = ("python",)
+    """Those that watched."""
     processes: tuple[Process, ...] = ()
     files: tuple[FileUse, ...] = ()
     """By path."""

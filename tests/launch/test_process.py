@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from runbook.errors import UsageError
+from runbook.launch import native
 from runbook.launch.process import launch
 
 DRIVER = """
@@ -34,10 +35,12 @@ sys.exit(end.outcome.exit_code.value)
 class Driver:
     """runbook's side as a process of its own, so that its streams and signals are real."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, starter=()):
         self.folder = folder
+        self.starter = starter
 
     def argv(self, *job, **options):
+        options.setdefault("starter", self.starter)
         return [sys.executable, "-c", DRIVER, str(self.folder), json.dumps(options), *job]
 
     def run(self, *job, **options):
@@ -61,9 +64,10 @@ class Driver:
         return (self.folder / "err.log").read_bytes()
 
 
-@pytest.fixture
-def driver(tmp_path):
-    return Driver(tmp_path)
+@pytest.fixture(params=["alone", pytest.param("traced", marks=pytest.mark.strace)])
+def driver(request, tmp_path):
+    """Every job is run alone and beside strace: nobody may see a difference."""
+    return Driver(tmp_path, native.starter(tmp_path / "watch") if request.param == "traced" else ())
 
 
 def python(code):

@@ -7,6 +7,14 @@ status=0
 
 tests/support/lint.sh || status=1
 
+echo "==> strace"
+if tests/support/strace.sh; then
+  export RUNBOOK_REQUIRE_STRACE=${RUNBOOK_REQUIRE_STRACE:-1}
+else
+  echo "NOT RUN: every test marked strace. --trace native is untested in this run." >&2
+  [[ ${RUNBOOK_REQUIRE_STRACE:-0} == 1 ]] && status=1
+fi
+
 echo "==> Docker engine"
 if engine=$(tests/support/docker_engine.sh); then
   [[ -n $engine ]] && export DOCKER_HOST=$engine
