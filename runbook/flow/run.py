@@ -19,7 +19,9 @@ from runbook.flow import artifacts, codebase, watched
 from runbook.flow.artifacts import Seen
 from runbook.flow.codebase import Codebase
 from runbook.flow.compose import Declared, Looked, compose
+from runbook.launch.combine import combine
 from runbook.launch.metrics import encode_series, file_source, pattern_source, read_metrics
+from runbook.launch.native import read_native, starter
 from runbook.launch.process import launch
 from runbook.launch.watch import prepare, read_watch
 from runbook.model import manifest
@@ -98,7 +100,7 @@ def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
         execution = _launch(request, folder) if observe else None
         if not observe:
             _adopt(request, folder)
-        raw = read_watch(folder.watch) if observe and request.trace != "none" else None
+        raw = _read(request, folder) if observe and request.trace != "none" else None
         surroundings = look_at_environment(request, raw)
         declared_inputs = artifacts.look_again(before, progress) if observe else before
         scene = watched.Scene(root, request.cwd, dict(request.env), code, began_ns, folder.watch, folder.objects)
@@ -247,6 +249,12 @@ def _later() -> Fact[Any]:
     return missing("the run is recorded, not captured yet")
 
 
+def _read(request: Request, folder: RunFolder) -> Watched:
+    """What the tracers saw, together."""
+    seen = read_watch(folder.watch)
+    return combine(seen, read_native(folder.watch, request.cwd) if request.trace == "native" else None)
+
+
 def _launch(request: Request, folder: RunFolder) -> Execution:
     env = request.env if request.trace == "none" else prepare(folder.watch, request.env)
     return launch(
@@ -257,6 +265,7 @@ def _launch(request: Request, folder: RunFolder) -> Execution:
         stderr=folder.stderr,
         timeout=request.timeout,
         tee=request.tee,
+        starter=starter(folder.watch) if request.trace == "native" else (),
     )
 
 

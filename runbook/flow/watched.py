@@ -14,6 +14,7 @@ from runbook.catalog.objects import ObjectStore
 from runbook.config import DeclaredInput
 from runbook.flow.artifacts import Seen, look_at_input, place
 from runbook.flow.codebase import Codebase
+from runbook.launch.combine import LIMIT
 from runbook.model.fact import Fact, inferred, observed
 from runbook.model.files import SeenFile
 from runbook.model.manifest import Entry
@@ -228,7 +229,7 @@ def findings(watched: Watched, probe: Probe | None, scene: Scene) -> list[Findin
     if hosts:
         text = f"the job reached for the network: {', '.join(hosts[:5])}" + (" …" if len(hosts) > 5 else "")
         said.append(Finding(id="network-used", level="note", text=text))
-    said += [Finding(id="not-seen", level="note", text=text) for text in watched.lost]
+    said += [Finding(id="not-seen", level="note", text=text) for text in watched.lost if text != LIMIT]
     return said
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flow.conftest import Project
+from tests.flow.conftest import JOB, Project
 
 
 def _tree(folder: Path) -> dict[str, str]:
@@ -132,6 +132,7 @@ def test_referenced_data_absent_exits_6_and_altered_7(project: Project, tmp_path
 def test_a_secret_stops_the_capture_and_redact_masks_it(project: Project) -> None:
     token = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
     project.write("settings.py", f'TOKEN = "{token}"\n')
+    project.write("train.py", f"import settings\n{JOB}")
     project.run()
     stopped = project.runbook("capture", "-o", project.folder / "x.runbook")
     assert stopped.code == 2
@@ -141,6 +142,20 @@ def test_a_secret_stops_the_capture_and_redact_masks_it(project: Project) -> Non
     bundle = project.capture("x.runbook", "--redact")
     assert all(token.encode() not in p.read_bytes() for p in bundle.rglob("*") if p.is_file())
     assert project.runbook("show", bundle, "--json").json["redactions"]
+
+
+def test_a_file_with_a_secret_that_the_job_never_opened_is_left_out_by_name(project: Project) -> None:
+    token = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
+    project.write("deploy/settings.py", f'TOKEN = "{token}"\n')
+    project.run()
+    bundle = project.capture("x.runbook")
+    assert all(token.encode() not in p.read_bytes() for p in bundle.rglob("*") if p.is_file())
+    left_out = project.runbook("show", bundle, "--json").json["code"]["left_out"]
+    assert left_out == ["deploy/settings.py: it holds what looks like a secret, and the job did not read it"]
+    assert project.runbook("verify", bundle).code == 0
+    # Not watched, nobody knows what it read.
+    project.run(options=("--trace", "none"))
+    assert project.runbook("capture", "-o", project.folder / "y.runbook").code == 2
 
 
 def test_a_plan_executes_nothing(project: Project) -> None:
