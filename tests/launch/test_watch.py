@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from runbook.launch.watch import prepare, read_watch
-from tests.observe.conftest import other_pythons
 from tests.launch.watching import PYTHON, environment, script, watch
+from tests.observe.conftest import other_pythons
 
 READ = "import sys; open('data.txt').read(); print(sys.argv[1:], __name__)"
 
