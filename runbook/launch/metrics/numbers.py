@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from runbook.launch.metrics.interface import Reading
@@ -38,6 +38,15 @@ class Points:
         self._steps[name].append(step)
         self._values[name].append(to_number(value))
 
+    def add_or_note(self, name: str, step: int, value: float | int) -> None:
+        """One point from a log of another's making: a name or a step that no series can hold is left out, said so."""
+        if not isinstance(step, int) or abs(step) >= 2**63:
+            self._left_out[f"{name[:80]}: a step beyond 64 bits"] = None
+        elif not name or len(name) > _MAX_NAME or any("\ud800" <= c <= "\udfff" or c < " " for c in name):
+            self._left_out["a name that is empty, too long or no text"] = None
+        else:
+            self.add(name, step, value)
+
     def has(self, name: str) -> bool:
         """Whether this name has points already."""
         return name in self._steps
@@ -66,6 +75,11 @@ def from_rows(rows: Iterable[Mapping[str, Any]], prefix: str = "") -> Reading:
     points = Points()
     _rows(points, list(rows), prefix)
     return points.reading()
+
+
+def has_axis(rows: Sequence[Mapping[str, int | float]]) -> bool:
+    """Whether a column of this table counts steps."""
+    return bool(_axis(rows))
 
 
 def is_number(value: object) -> bool:
@@ -132,7 +146,7 @@ def _flatten(node: Mapping[str, Any], path: str) -> Iterable[tuple[str, int | fl
             yield from _flatten({str(i): x for i, x in enumerate(value)}, name)
 
 
-def _axis(rows: list[dict[str, int | float]]) -> str:
+def _axis(rows: Sequence[Mapping[str, int | float]]) -> str:
     """The column that counts steps: whole numbers in every row."""
     keys = {key.lower(): key for row in rows[:1] for key in row}
     for name in STEP_NAMES:
