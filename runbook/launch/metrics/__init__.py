@@ -15,10 +15,24 @@ import msgspec
 from runbook import registry
 from runbook.digest.beneath import open_beneath
 from runbook.errors import UsageError
+from runbook.launch.metrics.discover import discover
 from runbook.launch.metrics.found import read_found
-from runbook.launch.metrics.interface import PRINTED, MetricReader, Reading, Readings, Source, parse_source
+from runbook.launch.metrics.interface import PRINTED, Choice, Discovered, MetricReader, Reading, Readings, Source, parse_source
 from runbook.model.metric import Metric, Series
 from runbook.model.record import Finding
+
+
+__all__ = [
+    "Choice",
+    "Discovered",
+    "check_source",
+    "decode_series",
+    "discover",
+    "encode_series",
+    "file_source",
+    "pattern_source",
+    "read_metrics",
+]
 
 
 def file_source(typed: str, root: Path, cwd: Path) -> str:

@@ -123,7 +123,7 @@ def _walk(points: Points, node: Any, path: str, stem: str) -> None:
 
 
 def _rows(points: Points, rows: list[Mapping[str, Any]], prefix: str) -> None:
-    flat = [dict(_flatten(row, "")) for row in rows]
+    flat = [dict(flatten(row)) for row in rows]
     axis = _axis(flat)
     names: dict[str, str] = {}
     for index, row in enumerate(flat):
@@ -135,15 +135,16 @@ def _rows(points: Points, rows: list[Mapping[str, Any]], prefix: str) -> None:
                 points.add(names[key], step, value)
 
 
-def _flatten(node: Mapping[str, Any], path: str) -> Iterable[tuple[str, int | float]]:
+def flatten(node: Mapping[str, Any], path: str = "") -> Iterable[tuple[str, int | float]]:
+    """The numbers of a nested object, names joined with dots, lists by their places."""
     for key, value in node.items():
         name = f"{path}.{key}" if path else key
         if is_number(value):
             yield name, value
         elif isinstance(value, dict):
-            yield from _flatten(value, name)
+            yield from flatten(value, name)
         elif isinstance(value, list):
-            yield from _flatten({str(i): x for i, x in enumerate(value)}, name)
+            yield from flatten({str(i): x for i, x in enumerate(value)}, name)
 
 
 def _axis(rows: Sequence[Mapping[str, int | float]]) -> str:
