@@ -17,10 +17,18 @@ from runbook.digest.beneath import open_beneath
 from runbook.errors import UsageError
 from runbook.launch.metrics.discover import discover
 from runbook.launch.metrics.found import read_found
-from runbook.launch.metrics.interface import PRINTED, Choice, Discovered, MetricReader, Reading, Readings, Source, parse_source
+from runbook.launch.metrics.interface import (
+    PRINTED,
+    Choice,
+    Discovered,
+    MetricReader,
+    Reading,
+    Readings,
+    Source,
+    parse_source,
+)
 from runbook.model.metric import Metric, Series
 from runbook.model.record import Finding
-
 
 __all__ = [
     "Choice",
@@ -150,7 +158,9 @@ def _pinned(source: Source, reading: Reading, findings: list[Finding]) -> Readin
     if gone:
         more = f" and {len(gone) - 5} more" if len(gone) > 5 else ""
         findings.append(_warn("metric-absent", f"{source.label}: holds no {', '.join(gone[:5])}{more}"))
-    return Reading({name: reading.series[name] for name in source.names if name in reading.series}, reading.left_out)
+    return Reading(
+        {name: reading.series[name] for name in source.names if name in reading.series}, reading.left_out
+    )
 
 
 def _name(read: Iterable[tuple[Source, str, Series]], findings: list[Finding]) -> dict[str, tuple[Source, Series]]:

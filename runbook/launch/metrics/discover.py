@@ -1,7 +1,7 @@
 """Finds the metrics of a run that nobody declared: in the files that the job wrote, and in its output.
 
-What is a metric is decided here once, at the original run, and the choice is kept in the sources: a replay reads the
-metrics that were chosen and decides nothing.
+What is a metric is decided here once, at the original run, and the choice is kept in the sources: a replay
+reads the metrics that were chosen and decides nothing.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ def discover(
     keep: Sequence[str] = (),
     drop: Sequence[str] = (),
 ) -> Discovered:
-    """The sources of a run that has ended, to be read with the declared ones, and why each number was taken or not.
+    """The sources of a run that has ended, and why each number was taken or not.
 
     written: absolute paths of the files that the job wrote, any number, in any order; what lies outside of `root`
-    is not looked into. since: when the job started, seconds since the epoch: older files and points are another run's.
-    declared: sources that a person named. Their metrics come first, and where there are any, the output is no longer
-    taken for itself. keep, drop: names or globs that overrule; the longer pattern wins.
+    is not looked into. since: when the job started, seconds since the epoch: what is older is another run's.
+    declared: sources that a person named. Their metrics come first, and where there are any, nothing is taken from
+    the output by itself. keep, drop: names or globs that overrule; the longer pattern wins.
     """
     choices: list[Choice] = []
     places = _places(root, written, {s.removeprefix("file:") for s in declared if s.startswith("file:")}, choices)
@@ -106,7 +106,9 @@ def _places(
             known = folders.get(key)
             folders[key] = (reader, place if known is None else _common(known[1], place))
     if full:
-        choices.append(Choice("", "", False, f"more than {MAX_PLACES} metrics files were written; the first were read"))
+        choices.append(
+            Choice("", "", False, f"more than {MAX_PLACES} metrics files were written; the first were read")
+        )
     ordered = [(reader, path) for (_, path), reader in sorted(files.items())]
     return ordered + [folders[key] for key in sorted(folders)]
 
@@ -166,7 +168,9 @@ def _choose(
             if not why:
                 names.append(name)
             label = one.source.label
-            choices.append(Choice(name, label, not why, why or (one.reader.name if label != "stdout" else "printed")))
+            choices.append(
+                Choice(name, label, not why, why or (one.reader.name if label != "stdout" else "printed"))
+            )
         for name in names:
             taken.setdefault(plain(name), []).append((one, one.reading.series[name].values[-1]))
         chosen.append(tuple(names))

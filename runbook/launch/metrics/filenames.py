@@ -10,7 +10,7 @@ _METRICS = re.compile(
     r"metrics?(?![a-z])|history|results?(?![a-z])|scores?(?![a-z])|(?:^|[_-])eval(?:uation)?(?![a-z])|"
     r"^(?:training|train|csv)?[_-]?log(?![a-z])|^training\.|^progress\."
 )
-"""In the name of a file, lower case: `metrics.json`, `eval_results.json`, `val_scores.csv`, `training.log`, `history.csv`."""
+"""In the name of a file, lower case: `metrics.json`, `eval_results.json`, `val_scores.csv`, `training.log`."""
 _NOT = re.compile(r"^(?:package|tsconfig|config|hparams|meta)|dvclive|schema|predictions?|samples?")
 _CHANGES = re.compile(
     r"(?:19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d"  # 2026-11-24, 20261124

@@ -21,6 +21,10 @@ _MAX_ENTRIES = 200_000
 _MAX_DEPTH = 24
 
 
+_Part = tuple[tuple[int, list[str]], Claim, Reading]
+"""A run: where it stands among the others, what it is, what it holds."""
+
+
 def read_found(reader: MetricReader, source: Source, root: Path) -> Reading:
     """What a reader finds at or below `source.path`, in files changed since `source.since`.
 
@@ -38,10 +42,10 @@ def read_found(reader: MetricReader, source: Source, root: Path) -> Reading:
             files += 1
             if files > MAX_FILES:
                 raise ValueError(f"holds more than {MAX_FILES} files")
-    left, parts, failures = reader.cap, list[tuple[tuple[int, list[str]], Claim, Reading]](), dict[str, None]()
+    left, parts, failures = reader.cap, list[_Part](), dict[str, None]()
     for run in runs.values():
         run_reading, earliest = Reading(), 2**63
-        for path, claim in sorted(run, key=lambda pair: natural(pair[0])):
+        for path, _ in sorted(run, key=lambda pair: natural(pair[0])):
             with _open(root, path) as stream:
                 state = os.fstat(stream.fileno())
                 if source.since is not None and state.st_ctime < int(source.since):
@@ -58,7 +62,9 @@ def read_found(reader: MetricReader, source: Source, root: Path) -> Reading:
                 run_reading = _join(run_reading, reading)
         claim = run[0][1]
         # What has no name but an id comes in the order of time, what has a name in the order of names.
-        parts.append((((0, natural(claim.run)) if claim.named else (earliest, natural(claim.run))), claim, run_reading))
+        parts.append(
+            (((0, natural(claim.run)) if claim.named else (earliest, natural(claim.run))), claim, run_reading)
+        )
     if not any(reading.series for _, _, reading in parts):
         if failures:
             raise ValueError(next(iter(failures)).partition(": ")[2])
@@ -94,7 +100,7 @@ def _join(first: Reading, second: Reading) -> Reading:
     return Reading(series, (*first.left_out, *second.left_out), first.noise | second.noise)
 
 
-def _together(source: Source, parts: list[tuple[tuple[int, list[str]], Claim, Reading]], failures: tuple[str, ...]) -> Reading:
+def _together(source: Source, parts: list[_Part], failures: tuple[str, ...]) -> Reading:
     """The runs below one folder: named after their folders, and numbered where these say nothing."""
     series: dict[str, Series] = {}
     left_out = [f"cannot be read: {text}" for text in failures]

@@ -1,11 +1,12 @@
 """What a metric reader is: it turns one format of file, or the job's output, into numbers.
 
-A new format is one new file beside this one with a module-level `MEMBER`. What it reads was written by a job that
-nobody trusts: a reader gets bytes of bounded size and raises ValueError with a reason that a person can read.
+A new format is one new file beside this one with a module-level `MEMBER`. What it reads was written by a job
+that nobody trusts: a reader gets bytes of bounded size and raises ValueError with a reason that a person can
+read.
 
-A source is declared by a person (`file:PATH`, `stdout:NAME=REGEX`), or found (`found:READER:PATH?NAME&NAME`): then it
-names what stays the same from run to run, the folder above all time stamps, and the metrics that were taken from it,
-so that a replay, also one by a later runbook with other rules, reads those and no others.
+A source is declared by a person (`file:PATH`, `stdout:NAME=REGEX`), or found (`found:READER:PATH?NAME&NAME`):
+then it names what stays the same from run to run, the folder above all time stamps, and the metrics that were
+taken from it, so that a replay, also one by a later runbook with other rules, reads those and no others.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from urllib.parse import quote, unquote
 from runbook.errors import UsageError
 from runbook.model.metric import Metric, Series
 from runbook.model.record import Finding
-
 
 PRINTED = "printed"
 """The reader that finds metrics in the job's output without a pattern."""
@@ -34,7 +34,7 @@ class Source:
     """The source as written, kept in Record.sources so that a replay reads with the same code."""
     kind: Literal["file", "stdout", "found"]
     path: str = ""
-    """Relative to the project's root, POSIX. Of a found source: a file or a folder; empty: the root, or the output."""
+    """Relative to the project's root, POSIX. Of a found source: file or folder; empty: the root, or the output."""
     name: str = ""
     """The metric that a pattern names."""
     pattern: str = ""
@@ -43,7 +43,7 @@ class Source:
     names: tuple[str, ...] = ()
     """Of a found source: the metrics taken from it; none: every one, which is how discovery looks."""
     since: float | None = None
-    """Points logged before this time, seconds since the epoch, are another run's, in a store that several share."""
+    """Points logged before, seconds since the epoch, are another run's, in a store that several share."""
 
     @property
     def suffix(self) -> str:

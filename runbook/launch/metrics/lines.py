@@ -1,7 +1,7 @@
 """Takes one line of a log apart: which names have which numbers, and which step they belong to. Pure.
 
-Every character is looked at a bounded number of times: the tokens are alternatives that cannot be read in two ways,
-and what follows is a loop over them. A log is hostile as everything else that a job writes.
+Every character is looked at a bounded number of times: the tokens are alternatives that cannot be read in two
+ways, and what follows is a loop over them. A log is hostile as everything else that a job writes.
 """
 
 from __future__ import annotations
@@ -9,12 +9,25 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from runbook.launch.metrics.noise import MEMORY_UNITS, SPEED_UNITS, TIME_UNITS
+from runbook.launch.metrics.noise import MEMORY_UNITS, SPEED_UNITS, TIME_UNITS, words_of
 from runbook.launch.metrics.numbers import parse_number
 
 COUNTERS = (
     *("global_step", "step", "steps", "timestep", "iteration", "iterations", "iter", "iters", "it", "update"),
-    *("batch", "batches", "epoch", "epochs", "ep", "episode", "episodes", "round", "trial", "generation", "gen", "fold"),
+    *(
+        "batch",
+        "batches",
+        "epoch",
+        "epochs",
+        "ep",
+        "episode",
+        "episodes",
+        "round",
+        "trial",
+        "generation",
+        "gen",
+        "fold",
+    ),
 )
 """Words before a number that count, the finest first."""
 _MAX_LABEL = 80
@@ -32,17 +45,19 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _HEAD = re.compile(
-    r"\s*(?:[\[(]?(?:\d{4}[-/]\d\d[-/]\d\d(?:[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?)?|\d\d:\d\d:\d\d(?:[.,]\d+)?)[\])]?[\s:|-]*)?"
+    r"\s*(?:[\[(]?(?:\d{4}[-/]\d\d[-/]\d\d(?:[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?)?|\d\d:\d\d:\d\d(?:[.,]\d+)?)[\])]?"
+    r"[\s:|-]*)?"
     r"(?:\[?(?:DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL)\]?(?:\s*:\s*(?:[\w.]+:)?|\s+|\s*-\s+))?"
 )
 """What a logger puts in front: a date, a time, a level, a module."""
 _TAGS = re.compile(r"\s*\[(?:LightGBM|Info|Warning|INFO|WARNING|DEBUG|ERROR|rank ?\d+|[\w.]+\.py:\d+)\]:?")
 _COUNT_AT_START = re.compile(r"\s*(?:\[(\d+)(?:/\d+)?\]:?(?=\s)|(\d+):(?=\s))")
 _FORMULA = re.compile(r" ?(?:[*×]|\+(?![/-])|[A-Za-z]\w* ?\^)")
-_PREPOSITIONS = frozenset("after at of for in on by".split())
-_PROSE = _PREPOSITIONS | frozenset("to from with the a an is are was were and or than took saved loading".split())
-_OF_TRAINING = frozenset("train training test val validation eval global current total epoch optimization".split())
+_PREPOSITIONS = words_of("after at of for in on by")
+_PROSE = _PREPOSITIONS | words_of("to from with the a an is are was were and or than took saved loading")
+_OF_TRAINING = words_of("train training test val validation eval global current total epoch optimization")
 _UNITS = TIME_UNITS | SPEED_UNITS | MEMORY_UNITS
+_NO_NAMES = (".py", ".ipynb", ".json", ".csv", ".pt", ".txt", "Warning", "Error", "Exception")
 _NOT_FINITE = {"nan": "nan", "inf": "inf", "infinity": "inf"}
 
 
@@ -128,7 +143,7 @@ class _Parser:
         before, after = self.text[start - 1 : start] if start else "", self.text[end : end + 2]
         broken = (
             start == self.number_end
-            or before in "._" and bool(before)
+            or (before in "._" and bool(before))
             or (unit not in ("", "%", "dB") and (unit.lower() not in _UNITS or unit in "KMGTBHD"))
             or (after[:1] in (":", ",", "_", "/", "-", ".") and after[1:].isdigit())
         )
@@ -205,10 +220,10 @@ class _Parser:
             if label and self.fresh and not self.brackets:
                 self.prefix = label
             self.words = []
-        if self.last is not None and match.start() - self.number_end == 1 and not self.words and lower in _UNITS:
-            if self.text[end : end + 1] not in (":", "="):
-                self.last.unit, self.last = lower, None
-                return
+        behind = self.last if match.start() - self.number_end == 1 and not self.words else None
+        if behind and lower in _UNITS and self.text[end : end + 1] not in (":", "="):
+            behind.unit, self.last = lower, None
+            return
         if lower in COUNTERS and self.words and self.words[-1][1] is not None and len(self.words) == 2:
             count, lead = self.words[-1][1], self.words[-2][0].lower()
             if lead in ("after", "at") and isinstance(count, int) and abs(count) < 2**63:
@@ -271,7 +286,7 @@ class _Parser:
         self._cut()
 
     def _flush(self) -> bool:
-        """Names and numbers with nothing but a space between, `loss 2.19`: they count where the line counts steps."""
+        """Names and numbers with a mere space between, `loss 2.19`: they count where the line counts steps."""
         pairs: list[Pair] = []
         name: list[str] = []
         for text, value in self.words:
@@ -325,4 +340,6 @@ def _named(label: str) -> bool:
     if not label or len(label) > _MAX_LABEL or not any(c.isalpha() for c in label):
         return False
     last = label.rpartition(" ")[2]
-    return not ("/" in last and "." in last) and not last.endswith((".py", ".ipynb", ".json", ".csv", ".pt", ".txt"))
+    return not ("/" in last and "." in last) and not last.endswith(
+        (".py", ".ipynb", ".json", ".csv", ".pt", ".txt")
+    )

@@ -1,4 +1,4 @@
-"""Metrics from MLflow's file store: `mlruns/EXPERIMENT/RUN/metrics/NAME`, a line `time value step` for each point."""
+"""Metrics from MLflow's file store: `mlruns/EXPERIMENT/RUN/metrics/NAME`, a line `time value step` a point."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import BinaryIO
 from runbook.launch.metrics.interface import Claim, Reading, Source
 from runbook.launch.metrics.numbers import Points, parse_number
 
-
-# The store's own name is `mlruns` unless somebody chose another; the ids tell: a number, and 32 hex digits of a run.
+# The store is called `mlruns` unless somebody chose another name; the ids tell: a number, then 32 hex digits.
 _PATH = re.compile(r"(?P<run>(?:(?P<store>.*)/)?[0-9]+/[0-9a-f]{32})/metrics/(?P<name>.+)", re.DOTALL)
 
 

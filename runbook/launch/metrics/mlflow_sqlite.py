@@ -1,8 +1,9 @@
-"""Metrics from MLflow's SQLite store, `mlflow.db`: one table, runs told apart by their id, in the order of their start.
+"""Metrics from MLflow's SQLite store, `mlflow.db`: one table, runs told apart by their id, in the order of their
+start.
 
-The bytes are read into memory: no path is opened by SQLite, so that no link is followed and no journal beside it is
-replayed. A database is hostile: it may hold views, triggers and functions in place of the tables that are asked for,
-and so may nothing but plain reading of the two tables, within a bound of steps.
+The bytes are read into memory: no path is opened by SQLite, so that no link is followed and no journal beside
+it is replayed. A database is hostile: it may hold views, triggers and functions in place of the tables that are
+asked for, and so may nothing but plain reading of the two tables, within a bound of steps.
 """
 
 from __future__ import annotations
@@ -65,8 +66,9 @@ def _read(connection: sqlite3.Connection, since: float | None) -> Reading:
         ticks += 1
         return ticks > _MAX_TICKS
 
-    def allow(action: int, first: str | None, second: str | None, database: str | None, inner: str | None) -> int:
-        plain = action == sqlite3.SQLITE_SELECT or (action == sqlite3.SQLITE_READ and first in _TABLES)
+    def allow(action: int, table: str | None, *rest: str | None) -> int:
+        inner = rest[-1]  # The view or trigger that asks.
+        plain = action == sqlite3.SQLITE_SELECT or (action == sqlite3.SQLITE_READ and table in _TABLES)
         return sqlite3.SQLITE_OK if plain and inner is None else sqlite3.SQLITE_DENY
 
     connection.execute("PRAGMA trusted_schema = OFF")
@@ -78,7 +80,9 @@ def _read(connection: sqlite3.Connection, since: float | None) -> Reading:
         if not isinstance(key, str) or not isinstance(value, int | float):
             raise ValueError("holds a metric that is no number")
         number = runs.setdefault(str(run), len(runs) + 1)
-        points.add_or_note(key if number == 1 else f"{key}#{number}", step, float("nan") if is_nan else float(value))
+        points.add_or_note(
+            key if number == 1 else f"{key}#{number}", step, float("nan") if is_nan else float(value)
+        )
     return points.reading()
 
 

@@ -8,40 +8,48 @@ from __future__ import annotations
 import re
 from fnmatch import fnmatchcase
 
-_TIME = frozenset(
-    "time times timing timings duration durations elapsed eta remaining seconds sec secs ms msec msecs us ns "
-    "minute minutes hour hours hrs latency runtime walltime wall dur took clock date dates timestamp datetime "
-    "started finished ts".split()
+
+def words_of(text: str) -> frozenset[str]:
+    """The words of a list that is easier read as a text."""
+    return frozenset(text.split())
+
+
+_TIME = words_of(
+    "time times timing timings duration durations elapsed eta remaining seconds sec secs ms msec msecs us "
+    "ns minute minutes hour hours hrs latency runtime walltime wall dur took clock date dates timestamp "
+    "datetime started finished ts"
 )
-_SPEED = frozenset(
-    "throughput fps ips speed tps qps rps mfu flops tflops gflops flos hz its sps samples_s tokens_s imgs_s".split()
+_SPEED = words_of(
+    "throughput fps ips speed tps qps rps mfu flops tflops gflops flos hz its sps samples_s tokens_s imgs_s"
 )
-_MEMORY = frozenset(
-    "mem memory vram ram rss bytes byte kb mb gb tb kib mib gib cpu gpu disk swap util utilization".split()
-)
-_COUNTERS = frozenset(
-    "epoch epochs step steps iter iters iteration iterations it episode episodes batch batches round rounds trial trials "
-    "timestep timesteps generation generations fold folds index idx progress updates n_updates".split()
+_MEMORY = words_of("mem memory vram ram rss bytes byte kb mb gb tb kib mib gib cpu gpu disk swap util utilization")
+_COUNTERS = words_of(
+    "epoch epochs step steps iter iters iteration iterations it episode episodes batch batches round "
+    "rounds trial trials timestep timesteps generation generations fold folds index idx progress updates "
+    "n_updates"
 )
 _RATES = frozenset(("lr", "learning_rate", "learningrate"))
-_IDENTITY = frozenset(
-    "pid ppid port id uuid version hash sha sha1 sha256 md5 commit rank local_rank world_size seed seeds device devices "
-    "python torch numpy cuda cudnn hostname host build revision checkpoint".split()
+_IDENTITY = words_of(
+    "pid ppid port id uuid version hash sha sha1 sha256 md5 commit rank local_rank world_size seed seeds "
+    "device devices python torch numpy cuda cudnn hostname host build revision checkpoint"
 )
-_SETTINGS = frozenset(
-    "alpha beta beta1 beta2 momentum weight_decay dropout workers num_workers batch_size batchsize bs epochs max_epochs "
-    "n_epochs num_epochs hidden_size hidden_dim embed_dim n_embd n_head n_layer block_size layers heads dim dims depth "
-    "width size length shape params parameters param gamma eps epsilon patience warmup warmup_steps clip grad_clip "
-    "n_estimators max_depth num_leaves l1_ratio c degree vocab vocabulary examples samples classes features rows "
-    "columns cols support threads dtype bins points characters words tokens temperature top_k top_p max_iter".split()
+_SETTINGS = words_of(
+    "alpha beta beta1 beta2 momentum weight_decay dropout workers num_workers batch_size batchsize bs "
+    "epochs max_epochs n_epochs num_epochs hidden_size hidden_dim embed_dim n_embd n_head n_layer "
+    "block_size layers heads dim dims depth width size length shape params parameters param gamma eps "
+    "epsilon patience warmup warmup_steps clip grad_clip n_estimators max_depth num_leaves l1_ratio c "
+    "degree vocab vocabulary examples samples classes features rows columns cols support threads dtype "
+    "bins points characters words tokens temperature top_k top_p max_iter"
 )
 _COUNTS = ("number of ", "num ", "n ", "no of ", "count ", "using ", "loaded ")
 
-TIME_UNITS = frozenset(
-    "s sec secs second seconds ms msec us µs μs ns m min mins minute minutes h hr hrs hour hours d days".split()
+TIME_UNITS = words_of(
+    "s sec secs second seconds ms msec us µs μs ns m min mins minute minutes h hr hrs hour hours d days"
 )
-SPEED_UNITS = frozenset("it/s s/it its/s ms/step s/step us/step samples/s tokens/s tok/s img/s images/s hz khz mhz ghz fps".split())
-MEMORY_UNITS = frozenset("b kb mb gb tb kib mib gib tib bytes byte k m g".split()) - {"m", "b", "k", "g"}
+SPEED_UNITS = words_of(
+    "it/s s/it its/s ms/step s/step us/step samples/s tokens/s tok/s img/s images/s hz khz mhz ghz fps"
+)
+MEMORY_UNITS = words_of("kb mb gb tb kib mib gib tib bytes byte")
 
 
 def words(name: str) -> list[str]:
@@ -72,7 +80,7 @@ def why_noise(name: str, unit: str = "", *, printed: bool = False) -> str:
         return "has no name"
     if tail[0] in ("system", "_wandb") and len(tail) > 1:
         return "the machine's state"
-    if "per" in tail and tail[-1] in ("second", "sec", "s", "minute", "hour"):
+    if ("per" in tail or "/s" in name) and tail[-1] in ("second", "sec", "s", "minute", "hour"):
         return "a throughput"
     if _SPEED & {*tail, joined}:
         return "a throughput"
@@ -94,7 +102,7 @@ def why_noise(name: str, unit: str = "", *, printed: bool = False) -> str:
 
 
 def overruled(name: str, keep: tuple[str, ...], drop: tuple[str, ...]) -> bool | None:
-    """What a person said of this metric: keep, leave out, or nothing. The longer pattern wins, of equals the drop."""
+    """What a person said of this metric: keep, drop, or nothing. The longer pattern wins, of equals the drop."""
     kept = max((len(p) for p in keep if p == name or fnmatchcase(name, p)), default=-1)
     dropped = max((len(p) for p in drop if p == name or fnmatchcase(name, p)), default=-1)
     return None if kept == dropped == -1 else kept > dropped

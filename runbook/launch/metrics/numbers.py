@@ -39,7 +39,7 @@ class Points:
         self._values[name].append(to_number(value))
 
     def add_or_note(self, name: str, step: int, value: float | int) -> None:
-        """One point from a log of another's making: a name or a step that no series can hold is left out, said so."""
+        """One point of another program's log: a name or step that no series can hold is left out, and said so."""
         if not isinstance(step, int) or abs(step) >= 2**63:
             self._left_out[f"{name[:80]}: a step beyond 64 bits"] = None
         elif not name or len(name) > _MAX_NAME or any("\ud800" <= c <= "\udfff" or c < " " for c in name):

@@ -29,8 +29,7 @@ def message_classes(package: str, messages: Mapping[str, Fields]) -> dict[str, A
             else:
                 one.type, one.type_name = 11, f".{package}.{base}"  # type: ignore[assignment]
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)  # type: ignore[no-untyped-call]
+    pool.Add(file)
     return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))  # type: ignore[no-untyped-call]
-        for name in messages
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}")) for name in messages
     }

@@ -1,8 +1,8 @@
 """Metrics from the job's standard output, with nobody saying where: `loss: 0.5`, JSON lines, tables of epochs.
 
-Colours are stripped; of a line that rewrites itself the last state is read, and a progress bar is none. A label that
-is printed many times is a series, against the counter on its line, else the one on a line of its own above, `Epoch
-3/10`, else its own number.
+Colours are stripped; of a line that rewrites itself the last state is read, and a progress bar is none. A label
+that is printed many times is a series, against the counter on its line, else the one on a line of its own
+above, `Epoch 3/10`, else its own number.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from runbook.launch.metrics.interface import PRINTED, Claim, Reading, Source
 from runbook.launch.metrics.lines import Line, Pair, parse_line
@@ -53,13 +53,20 @@ class _Printed:
         return log.reading()
 
 
+class _Point(NamedTuple):
+    """A value, with the counter on its line and the one above."""
+
+    step: int | None
+    above: int | None
+    value: int | float
+
+
 class _Log:
     """What was printed so far."""
 
     def __init__(self, wanted: frozenset[str]) -> None:
         self._wanted = wanted
-        self._points: dict[str, list[tuple[int | None, int | None, int | float]]] = {}
-        """Name → the counter on its line, the one above, the value."""
+        self._points: dict[str, list[_Point]] = {}
         self._noise: dict[str, str] = {}
         self._left_out: dict[str, None] = {}
         self._above: int | None = None
@@ -93,21 +100,20 @@ class _Log:
         numbers = dict(flatten(row))
         by_name = {name.lower(): value for name, value in numbers.items()}
         steps = [by_name[name] for name in STEP_NAMES if name in by_name]
-        step = next((int(s) for s in steps if isinstance(s, int) or (s == s and s.is_integer() and s < 2**53)), None)
+        step = next((int(s) for s in steps if isinstance(s, int) or s.is_integer()), None)
         for name, value in numbers.items():
             self._add(name, step, value)
 
     def _table(self, text: str, cells: list[str], named: bool) -> bool:
-        """Whether this line is the head or a row of a table with a column that counts; `named`: names stand on it."""
+        """Whether this line is of a table with a column that counts; `named`: names stand beside numbers on it."""
         if named:
             self._header = ()
             return False
         if _RULE.fullmatch(text):
             return True
-        if len(cells) > 1 and any(cell.lower() in _AXES for cell in cells):
-            if all(parse_number(cell) is None and any(c.isalpha() for c in cell) for cell in cells):
-                self._header = tuple(cells)
-                return True
+        if len(cells) > 1 and any(cell.lower() in _AXES for cell in cells) and all(map(_is_title, cells)):
+            self._header = tuple(cells)
+            return True
         if not self._header:
             return False
         numbers = [parse_number(cell.rstrip("%*+ ")) for cell in cells]
@@ -115,7 +121,9 @@ class _Log:
             self._header = ()
             return False
         counts = [name.lower() in _AXES for name in self._header]
-        step = next((n for n, is_count in zip(numbers, counts, strict=True) if is_count and isinstance(n, int)), None)
+        step = next(
+            (n for n, is_count in zip(numbers, counts, strict=True) if is_count and isinstance(n, int)), None
+        )
         for name, number in zip(self._header, numbers, strict=True):
             if number is not None:
                 self._add(name, step, number)
@@ -133,22 +141,21 @@ class _Log:
             if noise:
                 self._noise[name] = noise
             found = self._points[name] = []
-        found.append((step, self._above, value))
+        found.append(_Point(step, self._above, value))
 
     def reading(self) -> Reading:
         """Every name with its series."""
         points = Points()
         for name, found in self._points.items():
-            for (_, _, value), step in zip(found, _steps(found), strict=True):
-                points.add_or_note(name, step, value)
+            for point, step in zip(found, _steps(found), strict=True):
+                points.add_or_note(name, step, point.value)
         reading = points.reading()
         return Reading(reading.series, (*reading.left_out, *self._left_out), self._noise)
 
 
-def _steps(found: list[tuple[int | None, int | None, int | float]]) -> list[int]:
+def _steps(found: list[_Point]) -> list[int]:
     """The counter on each line, or the one above, where it tells the points apart; else their number."""
-    for at in (0, 1):
-        steps = [point[at] for point in found]
+    for steps in ([point.step for point in found], [point.above for point in found]):
         whole = [step for step in steps if step is not None and abs(step) < 2**63]
         if len(set(whole)) == len(found):
             return whole
@@ -174,6 +181,10 @@ def _cells(text: str) -> list[str]:
         return [cell.strip() for cell in text.strip("|").split("|")]
     columns = [cell.strip() for cell in _COLUMNS.split(text)]
     return columns if len(columns) > 1 else text.split()
+
+
+def _is_title(cell: str) -> bool:
+    return parse_number(cell) is None and any(c.isalpha() for c in cell)
 
 
 def _row(text: str) -> dict[str, Any] | None:

@@ -1,9 +1,9 @@
 """Scalars from TensorBoard event files, as TensorFlow, PyTorch and tensorboardX write them.
 
-A file is TFRecords (length, masked CRC-32C of it, bytes, masked CRC-32C of them) of `Event` messages. A scalar is a
-`simple_value` or, since TensorFlow 2, a tensor of no dimension from the `scalars` plug-in. Both are 32-bit floats
-there: their value is kept as it is, exactly. A file that ends within a record was still being written: what is whole
-is read.
+A file is TFRecords (length, masked CRC-32C of it, bytes, masked CRC-32C of them) of `Event` messages. A scalar
+is a `simple_value` or, since TensorFlow 2, a tensor of no dimension from the `scalars` plug-in. Both are 32-bit
+floats there: their value is kept as it is, exactly. A file that ends within a record was still being written:
+what is whole is read.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _scalar(value: Any, tensor: bool) -> float | int | None:
     if form and len(inner.tensor_content) == struct.calcsize(form):
         number: float | int = struct.unpack(form, inner.tensor_content)[0]
         return number
-    values = getattr(inner, _LISTS[inner.dtype]) if inner.dtype in _LISTS else ()
+    values: list[float | int] = list(getattr(inner, _LISTS[inner.dtype])) if inner.dtype in _LISTS else []
     return values[0] if len(values) == 1 else None
 
 

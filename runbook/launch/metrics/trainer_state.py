@@ -1,4 +1,4 @@
-"""Metrics from `trainer_state.json` of Hugging Face's Trainer: its `log_history`, also in the folders of checkpoints."""
+"""Metrics from `trainer_state.json` of Hugging Face's Trainer: its `log_history`, also in checkpoints."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Metrics from W&B's run files, `wandb/…run-*/run-ID.wandb`: history and summary.
 
 A file is W&B's own kind of LevelDB log: blocks of 32 KiB that hold chunks (CRC-32, length, kind), which make up
-records, each a protobuf `Record`. What the run keeps for itself (`_step`, `_runtime`, `_timestamp`) is no metric. A
-file that ends within a chunk belongs to a run that was cut: what is whole is read.
+records, each a protobuf `Record`. What the run keeps for itself (`_step`, `_runtime`, `_timestamp`) is no
+metric. A file that ends within a chunk belongs to a run that was cut: what is whole is read.
 """
 
 from __future__ import annotations

@@ -79,7 +79,9 @@ def mlflow_sqlite():
     small = sqlite3.connect("mlflow-sqlite/small.db")
     small.execute("PRAGMA page_size = 512")
     for table in ("experiments", "runs", "metrics", "latest_metrics"):
-        (sql,) = whole.execute("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone()
+        (sql,) = whole.execute(
+            "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)
+        ).fetchone()
         small.execute(sql)
         rows = whole.execute(f"SELECT * FROM {table}").fetchall()
         if rows:
@@ -101,11 +103,16 @@ def _mlflow(mlflow):
 
 def wandb_offline():
     """W&B without a network."""
-    os.environ |= {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_DIR": str(Path("wandb-offline").absolute())}
+    os.environ |= {
+        "WANDB_MODE": "offline",
+        "WANDB_SILENT": "true",
+        "WANDB_DIR": str(Path("wandb-offline").absolute()),
+    }
     import wandb
 
     run = wandb.init(
-        project="p", settings=wandb.Settings(x_disable_stats=True, x_disable_meta=True, disable_git=True, console="off")
+        project="p",
+        settings=wandb.Settings(x_disable_stats=True, x_disable_meta=True, disable_git=True, console="off"),
     )
     for step, loss in enumerate(LOSSES):
         run.log({"loss": loss, "eval": {"acc": 1 - loss}, "note": "text"}, step=step * 5)
@@ -114,7 +121,6 @@ def wandb_offline():
     for path in Path("wandb-offline").rglob("*"):
         if path.is_symlink() or (path.is_file() and path.suffix != ".wandb"):
             path.unlink()
-
 
 
 def dvclive():
@@ -163,7 +169,17 @@ def keras():
             sys.stdout = old
 
 
-ALL = (tensorboard, tensorboard_tensors, tensorboardx, mlflow_files, mlflow_sqlite, wandb_offline, dvclive, lightning, keras)
+ALL = (
+    tensorboard,
+    tensorboard_tensors,
+    tensorboardx,
+    mlflow_files,
+    mlflow_sqlite,
+    wandb_offline,
+    dvclive,
+    lightning,
+    keras,
+)
 
 if __name__ == "__main__":
     work = Path(tempfile.mkdtemp())
