@@ -166,6 +166,19 @@ def test_keras_as_it_prints_into_a_file(printed):
         ("Accuracy: 0.96 (+/- 0.02)", {"Accuracy": ((0,), (0.96,))}),
         ("Loss after iteration 40: 0.693147", {"Loss": ((40,), (0.693147,))}),
         ("│         test_acc          │    0.9300000071525574     │", {"test_acc": ((0,), (0.9300000071525574,))}),
+        ("Accuracy 0.93", {"Accuracy": ((0,), (0.93,))}),
+        ("MSE 0.5 R2 0.25", {"MSE": ((0,), (0.5,)), "R2": ((0,), (0.25,))}),
+        ("Wed Nov 24 12:00:00 2026 loss: 0.5", {"loss": ((0,), (0.5,))}),
+        ("ETA: 0:01:22 loss: 0.3", {"loss": ((0,), (0.3,))}),
+        (
+            "[5/25][100/391] Loss_D: 0.5 Loss_G: 2.1 D(x): 0.8 D(G(z)): 0.3 / 0.1",
+            {"Loss_D": ((0,), (0.5,)), "Loss_G": ((0,), (2.1,)), "D x": ((0,), (0.8,)), "D G z": ((0,), (0.3,))},
+        ),
+        (
+            "| epoch   1 |   200/ 2983 batches | lr 20.00 | ms/batch 10.1 | loss  7.66 | ppl  2122.33",
+            {"loss": ((1,), (7.66,)), "ppl": ((1,), (2122.33,))},
+        ),
+        ("Step 100: loss = 2.1 (0.003 sec)", {"loss": ((100,), (2.1,))}),
         ("Cross-validated R^2 was 0.5", {"Cross-validated R^2": ((0,), (0.5,))}),
     ],
 )
@@ -193,6 +206,10 @@ def test_what_is_a_metric(printed, line, expected):
         "Conv2d(1, 32, kernel_size=(3, 3), stride=(1, 1))",
         "Ridge(alpha=0.5)",
         "Started 4 workers",
+        "Total Bins 6132",
+        "Start training from score 0.530714",
+        "Python 3.11",
+        "Model saved to out/model-0.93.pt",
         "100%|██████████| 20/20 [00:02<00:00, 9.62it/s, loss=0.2]",
         "batch_size: 32",
         "100 0.5 0.25",
@@ -236,6 +253,27 @@ def test_a_table_with_colours_and_rules(printed):
     kept, left = printed(text)
     assert kept == {"train_loss": ((1, 2), (0.6905, 0.6648)), "valid_acc": ((1, 2), (0.515, 0.539))}
     assert left == {"epoch": "a counter", "dur": "a time"}
+
+
+def test_scikit_learns_report(printed):
+    text = (
+        "              precision    recall  f1-score   support\n\n"
+        "  versicolor       0.98      0.99      0.97        25\n\n"
+        "    accuracy                           0.96        50\n"
+        "   macro avg       0.91      0.92      0.93        50\n\nscore: 0.5\n"
+    )
+    kept, left = printed(text)
+    assert {name: values for name, (_, values) in kept.items()} == {
+        "versicolor precision": (0.98,),
+        "versicolor recall": (0.99,),
+        "versicolor f1-score": (0.97,),
+        "accuracy": (0.96,),
+        "macro avg precision": (0.91,),
+        "macro avg recall": (0.92,),
+        "macro avg f1-score": (0.93,),
+        "score": (0.5,),
+    }
+    assert set(left) == {"versicolor support", "accuracy support", "macro avg support"}
 
 
 def test_a_learning_rate_is_taken_when_asked_and_a_metric_left_out_when_asked(printed):

@@ -101,6 +101,8 @@ class _Parser:
         self.prefix = ""
         self.fresh = True
         """Nothing was found since the line or its part began."""
+        self.whole = True
+        """Nothing but words and numbers so far."""
         self.pending = False
         self.enclosed = ""
         self.brackets: list[tuple[list[tuple[str, int | float | None]] | None, int, bool]] = []
@@ -117,7 +119,8 @@ class _Parser:
             elif kind not in ("space", "other", None):
                 _ACTIONS.get(kind, _Parser._num)(self, match)
         self._cut()
-        if self.line.steps:
+        # print("Accuracy", accuracy): the line is nothing else.
+        if self.line.steps or (self.whole and all(isinstance(pair.value, float) for pair in self.loose)):
             self.line.pairs += self.loose
         return self.line
 
@@ -221,7 +224,11 @@ class _Parser:
                 self.prefix = label
             self.words = []
         behind = self.last if match.start() - self.number_end == 1 and not self.words else None
-        if behind and lower in _UNITS and self.text[end : end + 1] not in (":", "="):
+        if (
+            behind
+            and (plain if len(plain) == 1 else lower) in _UNITS
+            and self.text[end : end + 1] not in (":", "=")
+        ):
             behind.unit, self.last = lower, None
             return
         if lower in COUNTERS and self.words and self.words[-1][1] is not None and len(self.words) == 2:
@@ -236,6 +243,7 @@ class _Parser:
             self._cut()
 
     def _sep(self, match: re.Match[str]) -> None:
+        self.whole = False
         if self.words:
             self.pending, self.enclosed = True, ""
 
@@ -266,12 +274,13 @@ class _Parser:
             pair.setting = pair.setting or attached or heading
         if outer is None or (heading and len(self.line.pairs) > first):
             return
-        named = len(self.line.pairs) == first and all(number is None for _, number in inside)
+        named = len(self.line.pairs) == first and all(text[0].isalpha() for text, _ in inside)
         self.words = outer + inside[:4] if named else outer
 
     def _cut(self, match: re.Match[str] | None = None) -> None:
         if match is not None and match[0] == "\t" and self.pending:
             return
+        self.whole = self.whole and match is None
         found = self._flush()
         if self.fresh and not found:
             self.prefix = ""
@@ -307,6 +316,8 @@ class _Parser:
     def _label(self) -> str:
         """The words so far as a name; empty where they are none."""
         words = [text for text, _ in self.words]
+        while words and not words[0][0].isalpha() and len(words) > 1:
+            words = words[1:]  # What is left of a time or a count before the name differs from line to line.
         if words and words[0] in ("The", "the", "Final", "A"):
             words = words[1:] if words[0] != "Final" or len(words) > 1 else words
         while words and words[-1].lower() in ("is", "was", "now"):

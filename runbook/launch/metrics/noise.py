@@ -39,7 +39,7 @@ _SETTINGS = words_of(
     "block_size layers heads dim dims depth width size length shape params parameters param gamma eps "
     "epsilon patience warmup warmup_steps clip grad_clip n_estimators max_depth num_leaves l1_ratio c "
     "degree vocab vocabulary examples samples classes features rows columns cols support threads dtype "
-    "bins points characters words tokens temperature top_k top_p max_iter"
+    "bins points characters words tokens temperature top_k top_p max_iter mode modules"
 )
 _COUNTS = ("number of ", "num ", "n ", "no of ", "count ", "using ", "loaded ")
 

@@ -27,6 +27,7 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]{0,32}[A-Za-z]|\x1b\][^\x07\x1b]{0,256}(?:\
 _BAR = re.compile(r"\d%\||\d \[\d\d:\d\d|\[\d\d:\d\d<|\dit/s\b|\ds/it\b|\d%[ |]{0,2}[█▏▎▍▌▋▊▉━]")
 _BOXES = str.maketrans("│┃║╎", "||||", "")
 _AXES = frozenset((*STEP_NAMES, "episode", "generation"))
+_REPORT = ("precision", "recall", "f1-score", "support")
 _RULE = re.compile(r"[\s|+=:━─┄═┼╪╬┿╇┏┓┗┛┌┐└┘├┤┡┩┳┻┬┴╋-]+")
 _COLUMNS = re.compile(r"  +|\t")
 _NUMBER = re.compile(r"[0-9]|nan|inf", re.IGNORECASE)
@@ -71,6 +72,7 @@ class _Log:
         self._left_out: dict[str, None] = {}
         self._above: int | None = None
         self._header: tuple[str, ...] = ()
+        self._report = False
 
     def line(self, text: str) -> None:
         """Take one line in."""
@@ -112,10 +114,15 @@ class _Log:
         if _RULE.fullmatch(text):
             return True
         if len(cells) > 1 and any(cell.lower() in _AXES for cell in cells) and all(map(_is_title, cells)):
-            self._header = tuple(cells)
+            self._header, self._report = tuple(cells), False
+            return True
+        if tuple(cell.lower() for cell in cells) == _REPORT:
+            self._header, self._report = tuple(cells), True
             return True
         if not self._header:
             return False
+        if self._report:
+            return self._class(cells)
         numbers = [parse_number(cell.rstrip("%*+ ")) for cell in cells]
         if len(cells) != len(self._header) or sum(number is not None for number in numbers) < 2:
             self._header = ()
@@ -127,6 +134,18 @@ class _Log:
         for name, number in zip(self._header, numbers, strict=True):
             if number is not None:
                 self._add(name, step, number)
+        return True
+
+    def _class(self, cells: list[str]) -> bool:
+        """A row of scikit-learn's report: a class and its numbers; of `accuracy` there is but one."""
+        numbers = [parse_number(cell) for cell in cells[1:]]
+        columns = self._header if len(numbers) == len(self._header) else ("", self._header[-1])
+        if len(numbers) != len(columns) or not all(number is not None for number in numbers):
+            self._header, self._report = (), False
+            return False
+        for column, number in zip(columns, numbers, strict=True):
+            if number is not None:
+                self._add(f"{cells[0]} {column}".strip(), None, number)
         return True
 
     def _add(self, name: str, step: int | None, value: int | float, unit: str = "", setting: bool = False) -> None:
