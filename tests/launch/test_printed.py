@@ -166,6 +166,7 @@ def test_keras_as_it_prints_into_a_file(printed):
         ("Accuracy: 0.96 (+/- 0.02)", {"Accuracy": ((0,), (0.96,))}),
         ("Loss after iteration 40: 0.693147", {"Loss": ((40,), (0.693147,))}),
         ("│         test_acc          │    0.9300000071525574     │", {"test_acc": ((0,), (0.9300000071525574,))}),
+        ("Mean Squared Error: 0.5", {"Mean Squared Error": ((0,), (0.5,))}),
         ("Accuracy 0.93", {"Accuracy": ((0,), (0.93,))}),
         ("MSE 0.5 R2 0.25", {"MSE": ((0,), (0.5,)), "R2": ((0,), (0.25,))}),
         ("Wed Nov 24 12:00:00 2026 loss: 0.5", {"loss": ((0,), (0.5,))}),

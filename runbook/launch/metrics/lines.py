@@ -57,7 +57,7 @@ _PREPOSITIONS = words_of("after at of for in on by")
 _PROSE = _PREPOSITIONS | words_of("to from with the a an is are was were and or than took saved loading")
 _OF_TRAINING = words_of("train training test val validation eval global current total epoch optimization")
 _UNITS = TIME_UNITS | SPEED_UNITS | MEMORY_UNITS
-_NO_NAMES = (".py", ".ipynb", ".json", ".csv", ".pt", ".txt", "Warning", "Error", "Exception")
+_NO_NAME = re.compile(r"\.(?:py|ipynb|json|csv|pt|txt)$|[a-z](?:Warning|Error|Exception)$")
 _NOT_FINITE = {"nan": "nan", "inf": "inf", "infinity": "inf"}
 
 
@@ -351,6 +351,4 @@ def _named(label: str) -> bool:
     if not label or len(label) > _MAX_LABEL or not any(c.isalpha() for c in label):
         return False
     last = label.rpartition(" ")[2]
-    return not ("/" in last and "." in last) and not last.endswith(
-        (".py", ".ipynb", ".json", ".csv", ".pt", ".txt")
-    )
+    return not ("/" in last and "." in last) and not _NO_NAME.search(last)
