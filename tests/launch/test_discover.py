@@ -239,6 +239,14 @@ def test_a_trainers_history_is_read_once_from_the_longest_of_its_checkpoints(pro
     assert readings.series["loss"].steps == (10, 20)
 
 
+def test_a_wandb_run_is_found_by_the_log_that_its_python_part_wrote(project):
+    project.put("wandb-offline")
+    (path,) = project.files()
+    project.write(path.parent.relative_to(project.root) / "logs/debug.log", "2026-11-24 12:00:00 INFO loss: 3\n")
+    found = project.discover(written=[path.parent / "logs/debug.log"])
+    assert found.sources == ("found:wandb:wandb?eval.acc&loss&best",)
+
+
 def test_a_table_of_data_is_no_metrics(project):
     project.write("results.csv", "x,y\n" + "1,2\n" * 100)
     project.write("predictions.csv", "x\n1\n")

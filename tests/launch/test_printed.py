@@ -208,6 +208,7 @@ def test_what_is_a_metric(printed, line, expected):
         "Ridge(alpha=0.5)",
         "Started 4 workers",
         "Total Bins 6132",
+        "[LightGBM] [Warning] No further splits with positive gain, best gain: -inf",
         "Start training from score 0.530714",
         "Python 3.11",
         "Model saved to out/model-0.93.pt",

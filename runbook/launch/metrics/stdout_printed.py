@@ -27,6 +27,8 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]{0,32}[A-Za-z]|\x1b\][^\x07\x1b]{0,256}(?:\
 _BAR = re.compile(r"\d%\||\d \[\d\d:\d\d|\[\d\d:\d\d<|\dit/s\b|\ds/it\b|\d%[ |]{0,2}[█▏▎▍▌▋▊▉━]")
 _BOXES = str.maketrans("│┃║╎", "||||", "")
 _AXES = frozenset((*STEP_NAMES, "episode", "generation"))
+_WARNING = re.compile(r"(?:\[\w{1,30}\] )?\[?(?:WARNING|Warning)\b")
+"""What a library warns of is no result."""
 _REPORT = ("precision", "recall", "f1-score", "support")
 _RULE = re.compile(r"[\s|+=:━─┄═┼╪╬┿╇┏┓┗┛┌┐└┘├┤┡┩┳┻┬┴╋-]+")
 _COLUMNS = re.compile(r"  +|\t")
@@ -81,7 +83,7 @@ class _Log:
             if row is not None:
                 self._json(row)
                 return
-        if len(text) > _MAX_TEXT:
+        if len(text) > _MAX_TEXT or _WARNING.match(text):
             return
         named = (":" in text or "=" in text) and not (self._header and text[0].isdigit())
         cells = [] if named and "|" not in text else _cells(text)

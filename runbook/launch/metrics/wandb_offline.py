@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from runbook.launch.metrics.interface import Claim, Reading, Source
 from runbook.launch.metrics.numbers import Points, is_number
 
+_LOG = "/logs/debug.log"
 _BLOCK = 32 * 1024
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 _MAX_RECORD = 64 * 1024 * 1024
@@ -28,9 +29,13 @@ class _Wandb:
     rank = 0
 
     def claims(self, path: str) -> Claim | None:
-        if not path.endswith(".wandb"):
+        if path.endswith(".wandb"):
+            run = path.rpartition("/")[0]
+        elif path.endswith(_LOG) and "run-" in path:
+            # The run's file is written by wandb-core, which is no Python: what was seen of the run is this log.
+            run = path.removesuffix(_LOG)
+        else:
             return None
-        run, _, _name = path.rpartition("/")
         return Claim(store=run.rpartition("/")[0], run=run, named=False)
 
     def recognises(self, source: Source) -> bool:
@@ -42,6 +47,8 @@ class _Wandb:
     def read(self, source: Source, data: BinaryIO) -> Reading:
         from google.protobuf.message import DecodeError
 
+        if source.path.endswith(_LOG):
+            return Reading()
         points, record_class, step = Points(), _messages()["Record"], 0
         summary: dict[str, int | float] = {}
         for bytes_ in _records(data):
