@@ -20,7 +20,7 @@ from runbook.flow.artifacts import Seen
 from runbook.flow.codebase import Codebase
 from runbook.flow.compose import Declared, Looked, compose
 from runbook.launch.combine import combine
-from runbook.launch.metrics import encode_series, file_source, pattern_source, read_metrics
+from runbook.launch.metrics import discover, encode_series, file_source, pattern_source, read_metrics
 from runbook.launch.native import read_native, starter
 from runbook.launch.process import launch
 from runbook.launch.watch import prepare, read_watch
@@ -29,6 +29,7 @@ from runbook.model.environment import Environment
 from runbook.model.execution import Execution
 from runbook.model.fact import Fact, declared, inferred, missing, observed
 from runbook.model.files import SeenFile
+from runbook.model.metric import Choice
 from runbook.model.record import Finding, Record, Seed
 from runbook.model.watch import Stage, Watched
 from runbook.observe import libraries, packages
@@ -37,6 +38,8 @@ from runbook.observe.interpreter import find_interpreter
 from runbook.observe.probing import Probe, framework_versions, read_interpreter, run_probe
 from runbook.progress import SILENT, Progress
 
+CHOICES_CAP = 300
+"""Numbers that a record names as taken for a metric or left out."""
 Trace = Literal["python", "native", "none"]
 
 
@@ -107,13 +110,24 @@ def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
         saw = _saw(raw, scene, surroundings.probe, declared_inputs, progress)
         shutil.rmtree(folder.watch, ignore_errors=True)
         inputs = (*declared_inputs, *saw.inputs)
-        readings = read_metrics(sources, root, folder.stdout, since=began_ns / 1e9 if observe else None)
+        since = began_ns / 1e9 if observe else None
+        found = discover(
+            root,
+            saw.written,
+            folder.stdout,
+            since=since,
+            declared=sources,
+            keep=declaration.keep_metrics,
+            drop=declaration.drop_metrics,
+        )
+        sources = (*sources, *found.sources)
+        readings = read_metrics(sources, root, folder.stdout, since=since)
         outputs, absent = artifacts.look_at_outputs(root, declaration, progress, saw.written)
         findings = [*saw.code.findings, *surroundings.findings, *artifacts.changed_inputs(inputs), *absent]
         findings += saw.findings
         (folder.path / "code.manifest").write_bytes(manifest.render(saw.code.entries))
         record = compose(
-            _declared(request, folder, sources),
+            _declared(request, folder, sources, found.choices),
             Looked(
                 context=surroundings.context,
                 execution=execution,
@@ -171,7 +185,9 @@ def _saw(
     )
 
 
-def _declared(request: Request, folder: RunFolder, sources: tuple[str, ...]) -> Declared:
+def _declared(
+    request: Request, folder: RunFolder, sources: tuple[str, ...], choices: tuple[Choice, ...]
+) -> Declared:
     said = request.declaration
     return Declared(
         run=folder.id,
@@ -180,6 +196,7 @@ def _declared(request: Request, folder: RunFolder, sources: tuple[str, ...]) -> 
         seeds=tuple(Seed(name=n, value=v, evidence="declared") for n, v in sorted(said.seeds.items())),
         variables=said.env,
         sources=sources,
+        choices=choices[:CHOICES_CAP],
         tolerances=said.tolerances,
     )
 

@@ -85,7 +85,7 @@ def sort(watched: Watched, scene: Scene, probe: Probe | None) -> Sorted:
     never = ["/", root, str(scene.cwd), here.home or "/", "/tmp", "/mnt", "/data", "/srv", "/opt"]  # noqa: S108
     found = datasets(inputs, foreign, never)
     found += [(one.path, True) for one in watched.folders if one.read and not one.written]
-    written = [Path(absolute[one.path]) for one in seen if one.written and absolute[one.path] in present]
+    written = [Path(absolute[one.path]) for one in seen if one.written and one.kind in ("output", "input")]
     findings = []
     secret = [one.path for one in seen if one.why.startswith("credentials")]
     if secret:

@@ -130,6 +130,7 @@ def test_many_files_of_one_folder_are_one_input_and_the_record_stays_small(proje
 
 
 def test_credentials_are_named_and_never_kept(project: Project, home: Path) -> None:
+    (home / ".netrc").touch(mode=0o600)
     (home / ".netrc").write_text("machine test.example login me password hunter2hunter2\n")
     script = SUM + "import netrc; netrc.netrc()\n"
     told = run(project, script, "data.txt")
@@ -229,7 +230,9 @@ def test_two_runs_at_once_in_one_folder_do_not_mix(project: Project) -> None:
         project.start("run", "--name", name, "--", str(project.python), "job.py", f"{name}.txt", seed)
         for name, seed in (("a", "1"), ("b", "2"))
     ]
-    assert [one.wait() for one in started] == [0, 0]
+    for one in started:
+        one.communicate()
+    assert [one.returncode for one in started] == [0, 0]
     for run_id in sorted(p.name for p in (project.folder / ".runbook/runs").iterdir()):
         told = record(project, run_id)
         assert set(inputs(told)) == {f"{told['name']}.txt"}
@@ -286,3 +289,16 @@ def test_a_native_readers_file_is_missed_without_and_found_with_the_native_trace
     assert set(inputs(told)) == {"hidden.bin"}
     assert told["watch"]["value"]["tracers"] == ["python", "native"]
     assert "not seen" not in project.runbook("show", "--files").out
+
+
+def test_what_the_job_reads_or_writes_with_a_secret_in_it_goes_by_digest_only(project: Project) -> None:
+    token = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
+    (project.folder.parent / "settings.ini").write_text(f"token = {token}\n")
+    script = "text = open('../settings.ini').read()\nopen('dump.txt', 'w').write(text)\nprint('sum: 1')\n"
+    told = run(project, script)
+    assert [o["path"] for o in told["outputs"]] == ["dump.txt"]
+    bundle = project.capture("x.runbook")
+    frozen = record(project, bundle)
+    assert [one["stored"] for one in (*frozen["inputs"], *frozen["outputs"])] == ["reference", "reference"]
+    assert sum(f["id"] == "withheld" for f in frozen["findings"]) == 2
+    assert all(token.encode() not in p.read_bytes() for p in bundle.rglob("*") if p.is_file())

@@ -19,7 +19,6 @@ from runbook.launch.metrics.discover import discover
 from runbook.launch.metrics.found import read_found
 from runbook.launch.metrics.interface import (
     PRINTED,
-    Choice,
     Discovered,
     MetricReader,
     Reading,
@@ -27,7 +26,7 @@ from runbook.launch.metrics.interface import (
     Source,
     parse_source,
 )
-from runbook.model.metric import Metric, Series
+from runbook.model.metric import Choice, Metric, Series
 from runbook.model.record import Finding
 
 __all__ = [

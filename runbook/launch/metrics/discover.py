@@ -17,7 +17,6 @@ from runbook.launch.metrics.filenames import stable
 from runbook.launch.metrics.found import read_found
 from runbook.launch.metrics.interface import (
     PRINTED,
-    Choice,
     Discovered,
     MetricReader,
     Reading,
@@ -25,7 +24,7 @@ from runbook.launch.metrics.interface import (
     found_source,
 )
 from runbook.launch.metrics.noise import overruled, plain, why_noise
-from runbook.model.metric import Number
+from runbook.model.metric import Choice, Number
 
 MAX_PLACES = 500
 """Files and folders with metrics that are looked into; a job that writes more is told so."""

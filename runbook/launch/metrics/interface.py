@@ -17,7 +17,7 @@ from typing import BinaryIO, Literal, Protocol
 from urllib.parse import quote, unquote
 
 from runbook.errors import UsageError
-from runbook.model.metric import Metric, Series
+from runbook.model.metric import Choice, Metric, Series
 from runbook.model.record import Finding
 
 PRINTED = "printed"
@@ -92,19 +92,6 @@ class Readings:
     findings: tuple[Finding, ...]
     missing: tuple[str, ...] = ()
     """Sources, as declared, that gave nothing: no file, not readable, no match."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What discovery made of one thing that it met."""
-
-    name: str
-    """The metric; empty for a file that gave none."""
-    source: str
-    """Where it stands, as a record names it."""
-    kept: bool
-    why: str
-    """`mlflow`; `a time`; `also in mlruns, unrounded` …"""
 
 
 @dataclass(frozen=True)
