@@ -120,7 +120,7 @@ def without_secrets(record: Record, folder: RunFolder) -> Record:
         else one
         for one in record.outputs
     )
-    withheld = [one.path for one in (*inputs, *outputs) if one.withheld]
+    withheld = [i.path for i in inputs if i.withheld] + [o.path for o in outputs if o.withheld]
     findings = [
         Finding(id="withheld", level="warning", text=f"{path} is not in the bundle: {_WITHHELD}")
         for path in dict.fromkeys(withheld)

@@ -23,7 +23,7 @@ from runbook.model.watch import FileUse, Process, Stage, Watched
 from runbook.observe.files import Surrounding, sort_files
 from runbook.observe.inputs import datasets
 from runbook.observe.probing import Probe
-from runbook.observe.requirements import declared, undeclared
+from runbook.observe.requirements import requirements, undeclared, unmet
 from runbook.progress import Progress
 
 FILES_CAP = 2000
@@ -217,10 +217,11 @@ def findings(watched: Watched, probe: Probe | None, scene: Scene) -> list[Findin
     if probe is not None:
         from runbook.observe.packages import read_packages
 
-        names, files = declared(scene.root, scene.cwd)
-        missing = undeclared(watched.imports, read_packages(probe), names)
-        if missing and files:
-            text = f"imported, and not in {', '.join(files[:3])}: {', '.join(missing)}"
+        packages, wanted = read_packages(probe), requirements(scene.root, scene.cwd)
+        said += [Finding(id="requirement-unmet", level="warning", text=text) for text in unmet(wanted, packages)]
+        missing = undeclared(watched.imports, packages, wanted.names)
+        if missing and wanted.files:
+            text = f"imported, and not in {', '.join(wanted.files[:3])}: {', '.join(missing)}"
             said.append(Finding(id="package-undeclared", level="warning", text=text))
         elif missing:
             text = f"the project declares no packages; the job imports {', '.join(missing)}"
