@@ -177,7 +177,7 @@ def test_other_customisations_are_honoured(project: Path) -> None:
     user.mkdir(parents=True)
     (user / "usercustomize.py").write_text("print('user')\n")
     real = os.path.realpath(sys._base_executable)  # type: ignore[attr-defined]
-    seen = watch([real, "-c", "print(1)"], project, env={"PYTHONUSERBASE": str(base)}, folder=project / "w2")
+    seen = watch([real, "-c", "print(1)"], project, env={"PYTHONUSERBASE": str(base)})
     assert seen.stdout == b"user\n1\n"
 
 

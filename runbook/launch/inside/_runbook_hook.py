@@ -407,7 +407,7 @@ def _keep(path, surely_read=False):
         return True
     if before.st_mode & 0o170000 == 0o040000:
         return False
-    if before.st_mtime_ns >= _started or before.st_mode & 0o170000 != 0o100000 or not _first("k", path):
+    if before.st_mtime_ns > _started or before.st_mode & 0o170000 != 0o100000 or not _first("k", path):
         return True
     if not (surely_read or path in _seen or _read_elsewhere(path)):
         return True
