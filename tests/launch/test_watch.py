@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from runbook.launch.watch import prepare, read_watch
-from tests.observe.conftest import other_pythons
 from tests.launch.watching import PYTHON, environment, script, watch
+from tests.observe.conftest import other_pythons
 
 READ = "import sys; open('data.txt').read(); print(sys.argv[1:], __name__)"
 
@@ -302,7 +302,11 @@ def test_a_folder_of_another_user(project: Path, tmp_path: Path) -> None:
     text = "import json; print(json.dumps(1))"
     run = subprocess.run(
         [os.path.realpath(shutil.which("python3", path="/usr/bin") or PYTHON), "-c", text],
-        env=env, user=65534, capture_output=True, cwd="/", check=False,
+        env=env,
+        user=65534,
+        capture_output=True,
+        cwd="/",
+        check=False,
     )
     if b"ermission denied" in run.stderr:
         pytest.skip("no Python here that another user may run")

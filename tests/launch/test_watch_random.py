@@ -89,10 +89,11 @@ print(inspect.signature(np.random.default_rng), np.random.seed.__doc__[:20], np.
 print(inspect.signature(random.seed), random.seed.__module__, random.seed.__doc__)
 for function in (np.random.seed, np.random.default_rng, random.seed):
     assert pickle.loads(pickle.dumps(function)) is not None
-for wrong in (lambda: np.random.seed(-1), lambda: np.random.seed("x"), lambda: random.seed([1]), lambda: random.seed(1, 2, 3)):
-    try: wrong()
+seed = np.random.seed
+for wrong in ("seed(-1)", "seed('x')", "random.seed([1])", "random.seed(1, 2, 3)"):
+    try: eval(wrong)
     except Exception as error: print(type(error), error)
-print(type(random.__spec__.loader), random.__loader__ is random.__spec__.loader, np.random.mtrand.__loader__ is not None)
+print(type(random.__spec__.loader), random.__loader__ is random.__spec__.loader, type(np.random.mtrand.__loader__))
 import importlib
 importlib.reload(random)
 """
@@ -104,7 +105,7 @@ importlib.reload(random)
 
 @numpy
 def test_many_seeds_stay_few_records(project: Path) -> None:
-    text = "import numpy as np\nfor i in range(20000):\n    np.random.seed(i)\n    np.random.default_rng(i)\nprint(np.random.rand())\n"
+    text = "import numpy as np\nfor i in range(20000):\n    np.random.seed(i)\n    np.random.default_rng(i)\n"
     seen = run(project, text)
     assert len(seen.watched.seeds) <= 5004
     assert "a process made more different seeding calls than are kept" in seen.watched.lost
@@ -123,10 +124,8 @@ if __name__ == "__main__":
     for child in children: child.join()
 """
     seen = run(project, text)
-    assert {(one.process, one.value, one.where) for one in seen.watched.seeds} == {
-        (1, "100", "train.py:4"),
-        (2, "101", "train.py:4"),
-    } or {one.value for one in seen.watched.seeds} == {"100", "101"}
+    assert {(one.value, one.where) for one in seen.watched.seeds} == {("100", "train.py:4"), ("101", "train.py:4")}
+    assert {one.process for one in seen.watched.seeds} == {1, 2}
     assert {one.process for one in seen.watched.uses if one.seeded} == {1, 2}
 
 

@@ -17,7 +17,10 @@ TORN = "a log has records that are torn or not ours: they were not read"
 
 
 def start(pid: int, above: str = "", how: str = "start", cwd: str = "/w") -> bytes:
-    return b"P" + "\x1f".join(["1", str(pid), above, how, "5", "3.11.7", "/usr/bin/python3", cwd, "/w/.watch/"]).encode()
+    return (
+        b"P"
+        + "\x1f".join(["1", str(pid), above, how, "5", "3.11.7", "/usr/bin/python3", cwd, "/w/.watch/"]).encode()
+    )
 
 
 def log(folder: Path, name: str, *records: bytes) -> None:
