@@ -228,10 +228,11 @@ def test_every_end_leaves_the_log_and_is_the_jobs_own(project: Path, end: str, c
     assert seen.watched.processes[0].ended == (code in (1, -signal.SIGINT))
 
 
-def test_an_exception_of_a_signal_handler_is_the_jobs(project: Path) -> None:
-    text = """
+@pytest.mark.parametrize("kind", ["ValueError", "TimeoutError"])
+def test_an_exception_of_a_signal_handler_is_the_jobs(project: Path, kind: str) -> None:
+    text = f"""
 import signal
-class Late(ValueError): pass
+class Late({kind}): pass
 def late(*_): raise Late
 signal.signal(signal.SIGALRM, late)
 caught = 0

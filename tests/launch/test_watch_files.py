@@ -106,9 +106,7 @@ def test_reading_and_writing(project: Path, call: str, read: bool, written: bool
 
 
 def test_an_extension_module_is_a_library(project: Path) -> None:
-    seen = run(
-        project, "import mmap, _ctypes_test" if sys.version_info < (3, 8) else "import _ctypes, json, nothing_here"
-    )
+    seen = run(project, "import _ctypes, json, nothing_here")
     assert {"json", "_ctypes"} <= set(seen.watched.imports)
     assert "nothing_here" not in seen.watched.imports
     assert any(use.library and "_ctypes" in use.path for use in seen.watched.files)

@@ -20,9 +20,7 @@ import _runbook_random as random
 _KEEP_AT_MOST = 256 << 20
 _SEARCH_S = 2.0
 """Seconds that a process spends on asking other processes' logs whether a file had been read."""
-_NOT_FILES = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_PATH", 0)
-_NOT_PLAIN_READ = os.O_WRONLY | os.O_RDWR | _NOT_FILES | log.OURS
-_TEMPORARY = getattr(os, "O_TMPFILE", _NOT_FILES) & ~_NOT_FILES
+_TEMPORARY = getattr(os, "O_TMPFILE", 0) & ~log.NOT_FILES
 
 _started = 0
 _cwd = ""
@@ -32,42 +30,15 @@ _pending = []
 _imports = set()
 
 
-def _audit(event, args):
-    """What the interpreter calls for everything; opening a file for reading is the path that must be short."""
-    try:
-        if event == "open":
-            path, _, flags = args
-            if type(path) is not str or flags & _NOT_PLAIN_READ:
-                _opened(path, flags)
-                return
-            if path[:1] != "/":
-                path = (_cwd or _where()) + path
-            if path not in log.seen:
-                log.seen.add(path)
-                now = monotonic()
-                if now > log.tick:
-                    log.ticked(now)
-                log.write((path + "\n\0").encode())  # A record that starts with a slash is a file that was read.
-        elif event in _HANDLERS:
-            if not log.busy or get_ident() not in log.busy:
-                _HANDLERS[event](args)
-    except ValueError as error:  # A full segment, or a name that is not UTF-8.
-        log.guard(error)
-        try:
-            if event == "open" and type(path) is str:
-                log.file(path)
-        except BaseException as error:
-            log.guard(error)
-    except BaseException as error:
-        log.guard(error)
-
-
 def _where():
     """The working folder, with a slash; asked for again only after a chdir. A question mark when it is gone."""
     global _cwd
+    if _cwd:
+        return _cwd
     try:
         here = os.getcwd()
-    except OSError:
+    except OSError as error:
+        log.guard(error)
         return "?/"
     _cwd = here if here == "/" else here + "/"
     return _cwd
@@ -83,9 +54,10 @@ def _full(path, folder=-1):
     if isinstance(folder, int) and folder >= 0:
         try:
             return os.readlink("/proc/self/fd/%d" % folder) + "/" + path
-        except OSError:
+        except OSError as error:
+            log.guard(error)
             return None
-    return (_cwd or _where()) + path
+    return _where() + path
 
 
 def _first(kind, path):
@@ -101,7 +73,7 @@ def _opened(path, flags):
     if flags & log.OURS and get_ident() in log.busy:
         return
     path = _full(path)
-    if path is None or flags & _NOT_FILES or (_TEMPORARY and flags & _TEMPORARY):
+    if path is None or flags & log.NOT_FILES or flags & _TEMPORARY:
         return
     access = flags & (os.O_WRONLY | os.O_RDWR)
     if access == os.O_RDONLY:
@@ -127,7 +99,8 @@ def _keep(path, surely_read=False):
         if not _started:
             _started = os.stat(log.folder + "started").st_mtime_ns
         before = os.stat(path)
-    except OSError:
+    except OSError as error:
+        log.guard(error)
         return True
     if before.st_mode & 0o170000 == 0o040000:
         return False
@@ -156,7 +129,8 @@ def _keep(path, surely_read=False):
                 os.close(target)
         finally:
             os.close(source)
-    except OSError:
+    except OSError as error:
+        log.guard(error)
         log.emit_once("L", "an input was overwritten and could not be kept as it was read: " + path)
         return True
     finally:
@@ -187,8 +161,8 @@ def _read_elsewhere(path):
                         return True
             finally:
                 os.close(descriptor)
-    except (OSError, ValueError):
-        pass
+    except (OSError, ValueError) as error:
+        log.guard(error)
     finally:
         _searched += monotonic() - begun
         log.busy.discard(get_ident())
@@ -276,15 +250,15 @@ def confirm():
                 spec = object.__getattribute__(module, "__dict__").get("__spec__")
                 if getattr(spec, "_initializing", False):
                     continue
-            except AttributeError:
-                pass
+            except AttributeError as error:
+                log.guard(error)
             log.emit("I", name)
         else:
             _imports.discard(name)
         try:
             _pending.remove(name)
-        except ValueError:
-            pass
+        except ValueError as error:
+            log.guard(error)
 
 
 def _library(args):
@@ -339,4 +313,4 @@ def start(folder):
         atexit.register(finish)
         os.register_at_fork(after_in_child=_forked)
         random.start(finish)
-        sys.addaudithook(_audit)
+        sys.addaudithook(log.audit(_opened, _where, _HANDLERS))

@@ -14,8 +14,9 @@ from _thread import RLock, get_ident
 from time import monotonic
 
 FORMAT = "1"
-_SEGMENTS = (1 << 16, 1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 27)
+_SEGMENTS = (1 << 16, 1 << 20, 1 << 24, 1 << 26, 1 << 27)
 """Bytes of each part of a log; when the last is full, the rest is not seen."""
+_UNREMEMBERED = 3
 _ALL_LOGS = 1 << 31
 _REMEMBERED = 1 << 16
 _SLACK = 1 << 16
@@ -24,6 +25,8 @@ _TEXT, _FIELDS, _EVENTS = 4096, 256, 5000
 _TICK_S = 0.001
 OURS = os.O_NOCTTY
 """Marks what we open ourselves."""
+NOT_FILES = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_PATH", 0)
+NOT_PLAIN_READ = os.O_WRONLY | os.O_RDWR | NOT_FILES | OURS
 _VARIABLES = (
     "RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE GROUP_RANK NODE_RANK MASTER_ADDR MASTER_PORT "
     "TORCHELASTIC_RESTART_COUNT SLURM_PROCID SLURM_NTASKS SLURM_LOCALID OMPI_COMM_WORLD_RANK "
@@ -39,6 +42,11 @@ folder = ""
 start = "start"
 write = None
 tick = 0.0
+remember = False
+"""Whether reads that were logged are remembered, so that they are not logged again.
+
+A set of paths costs more than the rest of the hook: it is begun when the log is long, after some 100,000 files.
+"""
 seen = set()
 """Paths that were read, and (kind, path) of other uses, since it was last cleared."""
 busy = set()
@@ -59,7 +67,7 @@ def _nowhere(data):
 
 def _segment():
     """Map the next part of the log and write there from now on; False when there is none to be had."""
-    global write, _size, _used
+    global write, remember, _size, _used
     if _used == len(_SEGMENTS):
         _last("the log of a process is full: what it did from then on is not seen")
         return False
@@ -85,7 +93,8 @@ def _segment():
             for one in fillers:
                 os.close(one)
             os.close(descriptor)
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        guard(error)
         _last("the log of a process could not grow: what it did from then on is not seen")
         return False
     finally:
@@ -95,6 +104,7 @@ def _segment():
     _retired.append(area)
     _size += length
     _used += 1
+    remember = _used > _UNREMEMBERED
     gil = getattr(sys, "_is_gil_enabled", None)
     write = area.write if gil is None or gil() else _locked(area.write)
     return True
@@ -117,7 +127,8 @@ def _last(sentence):
     data = b"L" + sentence.encode() + b"\n\0"
     try:
         last(data)
-    except ValueError:  # Over the last records: the zero byte makes a torn one of what it cuts.
+    except ValueError as error:  # Over the last records: the zero byte makes a torn one of what it cuts.
+        guard(error)
         _retired[-1].seek(-len(data) - 1, os.SEEK_END)
         _retired[-1].write(b"\0" + data)
 
@@ -127,6 +138,7 @@ def _allocate(descriptor, length):
     try:
         os.posix_fallocate(descriptor, _size, length)
     except (AttributeError, OSError) as error:
+        guard(error)
         if getattr(error, "errno", None) == 28:  # ENOSPC; anything else is a file system that cannot.
             raise
         block = bytes(1 << 16)
@@ -151,13 +163,14 @@ def _grow(data):
         try:
             write(data)
             return
-        except ValueError:
-            pass
+        except ValueError as error:
+            guard(error)
         while _segment():
             try:
                 write(data)
                 return
-            except ValueError:
+            except ValueError as error:
+                guard(error)
                 continue
 
 
@@ -179,7 +192,8 @@ def _introduce():
     version = "%d.%d.%d" % sys.version_info[:3]
     try:
         cwd = os.getcwd()
-    except OSError:
+    except OSError as error:
+        guard(error)
         cwd = ""
     now = int(monotonic() * 1e9)
     emit("P", FORMAT, os.getpid(), _ancestors(), start, now, version, sys.executable or "", cwd, folder)
@@ -208,7 +222,8 @@ def _slurp(path):
             return os.read(descriptor, 1 << 17)
         finally:
             os.close(descriptor)
-    except OSError:
+    except OSError as error:
+        guard(error)
         return b""
     finally:
         busy.discard(get_ident())
@@ -220,7 +235,8 @@ def put(data):
         ticked(now)
     try:
         write(data)
-    except ValueError:
+    except ValueError as error:
+        guard(error)
         _grow(data)
 
 
@@ -230,7 +246,8 @@ def emit(kind, *fields):
     text = kind + "\x1f".join(words)[: 1 << 16] + "\n\0"
     try:
         data = text.encode("utf-8", "surrogateescape")
-    except ValueError:
+    except ValueError as error:
+        guard(error)
         data = text.encode("utf-8", "replace")
     put(data)
 
@@ -275,7 +292,8 @@ def ticked(now):
     data = b"t%d\n\0" % (now * 1e9)
     try:
         write(data)
-    except ValueError:
+    except ValueError as error:
+        guard(error)
         _grow(data)
 
 
@@ -287,13 +305,56 @@ def totals():
 
 
 def guard(error):
-    """Swallow an error of ours; what a signal handler of the job raised while we ran is the job's."""
+    """Swallow an error of ours; what a signal handler of the job raised while we ran is the job's.
+
+    Every `except` of the hook begins with it: a handler may raise ValueError or OSError (TimeoutError) too.
+    """
     trace, inner = error.__traceback__, None
     while trace is not None:
         inner, trace = trace, trace.tb_next
     ours = inner is None or str(inner.tb_frame.f_globals.get("__name__")).startswith("_runbook_")
     if not ours or isinstance(error, (KeyboardInterrupt, SystemExit)):
         raise error
+
+
+def audit(opened, where, handlers):
+    """The audit hook. Opening a file for reading is the path that must be short; so it is here, beside the log.
+
+    opened: what is called with path and flags for every other way to open; where: tells the working folder, with a
+    slash; handlers: functions by event, called with its arguments.
+    """
+
+    def _audit(event, args):
+        try:
+            if event == "open":
+                path, _, flags = args
+                if type(path) is not str or flags & NOT_PLAIN_READ:
+                    opened(path, flags)
+                    return
+                if path[:1] != "/":
+                    path = where() + path
+                if remember:
+                    if path in seen:
+                        return
+                    seen.add(path)
+                now = monotonic()
+                if now > tick:
+                    ticked(now)
+                write((path + "\n\0").encode())  # A record that starts with a slash is a file that was read.
+            elif event in handlers:
+                if not busy or get_ident() not in busy:
+                    handlers[event](args)
+        except ValueError as error:  # A full segment, or a name that is not UTF-8.
+            guard(error)
+            try:
+                if event == "open" and type(path) is str:
+                    file(path)
+            except BaseException as error:
+                guard(error)
+        except BaseException as error:
+            guard(error)
+
+    return _audit
 
 
 def close(last_words):

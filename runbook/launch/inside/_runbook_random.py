@@ -35,7 +35,8 @@ def _shown(value):
                 if not isinstance(size, int) or size <= _SHOWN:
                     return " ".join(repr(value).split())[:_SHOWN]
         return "(" + type(value).__name__ + ")"
-    except Exception:
+    except Exception as error:
+        log.guard(error)
         return "(not shown)"
 
 
@@ -383,7 +384,8 @@ def _switches():
     if pools is not None:
         try:
             found = pools.threadpool_info()
-        except Exception:
+        except Exception as error:
+            log.guard(error)
             found = []
         for one in found:
             label = "threadpool " + str(one.get("internal_api")) + " " + str(one.get("prefix"))
