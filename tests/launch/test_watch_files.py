@@ -202,6 +202,30 @@ assert grown < 40_000, grown
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 1_500_000
 
 
+def test_threads_and_signal_handlers_lose_nothing(project: Path) -> None:
+    text = """
+import signal, threading
+ticks = iter(range(10**9))
+def tick(*_):
+    try: open(f"/nowhere/signal/{next(ticks)}")
+    except OSError: pass
+signal.signal(signal.SIGALRM, tick)
+signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+def work(name):
+    for i in range(5000):
+        try: open(f"/nowhere/{name}/{i}", "r" if i % 2 else "w")
+        except OSError: pass
+threads = [threading.Thread(target=work, args=(n,)) for n in range(6)]
+for t in threads: t.start()
+for t in threads: t.join()
+"""
+    seen = run(project, text)
+    assert (
+        sum(use.path.startswith("/nowhere/") and "signal" not in use.path for use in seen.watched.files) == 30_000
+    )
+    assert seen.watched.lost == ()
+
+
 # --- the network ---
 
 

@@ -61,7 +61,8 @@ def test_what_follows_zeros_is_read(tmp_path: Path) -> None:
     [
         b"S", b"S1\x1ff", b"Sx\x1ff\x1fv\x1fw", b"D\x1fa\x1fb\x1fc", b"k/w/a\x1f../../etc/passwd", b"m/w/a", b"?",
         b"q", b"\xff\xfe", b"/" + b"a" * 5000, start(3), b"V\x1f", b"G\x1f", b"C\x1f\x1f", b"X", b"f/w/a",
-        b"h/w/a", b"S" + b"9" * 20_000 + b"\x1ff\x1fv\x1fw", b"/\xff/../..", b"d", b"w", b"u", b"n", b"L", b"I", b"A",
+        b"h/w/a", b"S" + b"9" * 20_000 + b"\x1ff\x1fv\x1fw", b"/\xff/../..", b"d", b"w", b"u", b"n", b"L",
+        b"I", b"A",
     ],
 )  # fmt: skip
 def test_a_record_that_makes_no_sense_is_passed_over(tmp_path: Path, record: bytes) -> None:

@@ -230,6 +230,7 @@ def _slurp(path):
 
 
 def put(data):
+    """Write bytes that are whole records."""
     now = monotonic()
     if now > tick:
         ticked(now)
