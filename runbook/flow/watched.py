@@ -29,6 +29,7 @@ from runbook.progress import Progress
 FILES_CAP = 2000
 """Paths that a record lists; beyond, they are counted by folder."""
 INPUTS_CAP = 500
+SEEDS_CAP = 200
 _KEPT_IN_RECORD = 64
 """Processes, connections and programs that a record names; the rest is counted."""
 
@@ -65,12 +66,18 @@ def sort(watched: Watched, scene: Scene, probe: Probe | None) -> Sorted:
     """Sort every path that the job touched."""
     present: set[str] = set()
     uses: dict[str, FileUse] = {}
+    odd: list[str] = []
     for use in watched.files:
         try:
             mode = os.stat(use.path).st_mode  # noqa: PTH116 - a hundred thousand of them
         except (OSError, ValueError):
             mode = 0
         if stat.S_ISDIR(mode):
+            continue
+        if (
+            not use.path.isprintable()
+        ):  # A name that no manifest holds: control characters, or bytes without meaning.
+            odd.append(use.path.encode("utf-8", "backslashreplace").decode())
             continue
         uses[use.path] = use
         if stat.S_ISREG(mode):
@@ -87,6 +94,9 @@ def sort(watched: Watched, scene: Scene, probe: Probe | None) -> Sorted:
     found += [(one.path, True) for one in watched.folders if one.read and not one.written]
     written = [Path(absolute[one.path]) for one in seen if one.written and one.kind in ("output", "input")]
     findings = []
+    if odd:
+        text = f"the job used files with names that no bundle can hold: {', '.join(map(repr, odd[:3]))}"
+        findings.append(Finding(id="name-not-storable", level="warning", text=text))
     secret = [one.path for one in seen if one.why.startswith("credentials")]
     if secret:
         text = f"the job read credentials ({', '.join(secret[:3])}): never kept, so a replay is without them"
@@ -204,9 +214,10 @@ def seeds(watched: Watched) -> list[Seed]:
             name=call.function, value=call.value, evidence="observed", where=call.where
         )
         for call in watched.seeds
-        if call.value not in ("", "None")
+        # scikit-learn hands its parts seeds that it drew from the one that it was given.
+        if call.value not in ("", "None") and not (call.function.startswith("sklearn") and call.value[:3] == "np.")
     }
-    return list(found.values())
+    return list(found.values())[:SEEDS_CAP]
 
 
 def findings(watched: Watched, probe: Probe | None, scene: Scene) -> list[Finding]:
