@@ -106,7 +106,16 @@ def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
         raw = _read(request, folder) if observe and request.trace != "none" else None
         surroundings = look_at_environment(request, raw)
         declared_inputs = artifacts.look_again(before, progress) if observe else before
-        scene = watched.Scene(root, request.cwd, dict(request.env), code, began_ns, folder.watch, folder.objects)
+        scene = watched.Scene(
+            root=root,
+            cwd=request.cwd,
+            env=dict(request.env),
+            code=code,
+            began_ns=began_ns,
+            watch=folder.watch,
+            objects=folder.objects,
+            crowded=store.others_since(folder, began_ns),
+        )
         saw = _saw(raw, scene, surroundings.probe, declared_inputs, progress)
         shutil.rmtree(folder.watch, ignore_errors=True)
         inputs = (*declared_inputs, *saw.inputs)
