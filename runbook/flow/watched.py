@@ -236,15 +236,24 @@ def _name(process: Process) -> str:
 
 
 def seeds(watched: Watched) -> list[Seed]:
-    """Every seeding call of the job's processes, once; and what a library chose by itself is no seed."""
-    found = {
-        (call.function, call.value, call.where): Seed(
-            name=call.function, value=call.value, evidence="observed", where=call.where
-        )
-        for call in watched.seeds
-        # scikit-learn hands its parts seeds that it drew from the one that it was given.
-        if call.value not in ("", "None") and not (call.function.startswith("sklearn") and call.value[:3] == "np.")
+    """Every seeding call of the job's processes, once, by rank; what a library chose by itself is no seed."""
+    ranks = {one.number: one.variables.get("RANK", "") for one in watched.processes}
+    plain = {
+        (call.value, call.where, call.process) for call in watched.seeds if call.function == "torch.manual_seed"
     }
+    found: dict[tuple[str, str, str], Seed] = {}
+    # Processes run at once: the order of their calls would differ from run to run.
+    for call in sorted(watched.seeds, key=lambda call: ranks.get(call.process, "").zfill(6)):
+        # scikit-learn hands its parts seeds drawn from the one that it was given; torch seeds its GPUs as well.
+        drawn = call.function.startswith("sklearn") and call.value.startswith("np.")
+        also = call.function.startswith("torch.cuda.") and (call.value, call.where, call.process) in plain
+        if call.value in ("", "None") or drawn or also:
+            continue
+        rank = ranks.get(call.process, "")
+        where = f"{call.where}, rank {rank}" if rank else call.where
+        found[call.function, call.value, where] = Seed(
+            name=call.function, value=call.value, evidence="observed", where=where
+        )
     return list(found.values())[:SEEDS_CAP]
 
 

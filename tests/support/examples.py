@@ -11,25 +11,25 @@ from jobs import BUILD, EXAMPLES, answer, docker_reachable, example_python, runb
 
 
 class Example(NamedTuple):
-    """An example's folder, where its metrics are, and its arguments."""
+    """An example's folder, whose environment it runs in, and its command, the program from that environment."""
 
     name: str
-    metrics: str
-    arguments: tuple[str, ...]
+    environment: str
+    command: tuple[str, ...]
 
 
 TABLE = (
-    Example("sklearn-digits", "metrics.json", ("--seed", "7")),
-    Example("torch-cpu", "history.jsonl", ("--seed", "11")),
+    Example("sklearn-digits", "sklearn-digits", ("python", "train.py", "--seed", "7")),
+    Example("torch-cpu", "torch-cpu", ("python", "train.py", "--seed", "11")),
+    Example("torchrun-gloo", "torch-cpu", ("torchrun", "--nproc-per-node", "2", "train.py")),
 )
 
 
 def capture(example: Example, work: Path) -> Path:
-    """Run the example where it lies and freeze the run; returns the bundle."""
+    """Run the example where it lies, with nothing declared, and freeze the run; returns the bundle."""
     folder, bundle = EXAMPLES / example.name, work / f"{example.name}.runbook"
-    job = (example_python(example.name), "train.py", *example.arguments)
-    declared = ("--name", example.name, "--code", ".", "--metrics", example.metrics)
-    runbook("run", *declared, "--", *job, cwd=folder)
+    program = example_python(example.environment).parent / example.command[0]
+    runbook("run", "--name", example.name, "--code", ".", "--", program, *example.command[1:], cwd=folder)
     runbook("capture", "-o", bundle, cwd=folder)
     runbook("verify", bundle, cwd=folder)
     return bundle
