@@ -23,6 +23,7 @@ from runbook.engine.interface import Built, Engine, Limits, Mount, Plan, Sandbox
 from runbook.errors import EnvironmentNotRebuilt, JobFailed, NeedMissing, Terminated
 from runbook.flow import artifacts, codebase
 from runbook.flow.preflight import Preflight, find_engine, look_ahead
+from runbook.launch.logged import SOURCE
 from runbook.model.data import Input
 from runbook.model.fact import missing, observed
 from runbook.model.metric import Tolerance
@@ -216,7 +217,7 @@ def _sandbox(record: Record, stage: Stage, folder: RunFolder, choices: Choices) 
         variables={v.name: v.value for v in record.job.variables if not v.redacted},
         stdout=folder.stdout,
         stderr=folder.stderr,
-        watch=folder.watch if record.watch.known else None,
+        watch=folder.watch if record.watch.known or SOURCE in record.sources else None,
         limits=choices.limits,
         network="allowed" if choices.network else "none",
         gpus=bool(record.accelerators.value and record.accelerators.value.devices),

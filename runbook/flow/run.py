@@ -15,15 +15,16 @@ import msgspec
 from runbook.catalog.store import RunFolder, RunStore
 from runbook.config import Declaration
 from runbook.errors import NeedMissing, UsageError
-from runbook.flow import artifacts, codebase, watched
+from runbook.flow import artifacts, codebase, logged, watched
 from runbook.flow.artifacts import Seen
 from runbook.flow.codebase import Codebase
 from runbook.flow.compose import Declared, Looked, compose
 from runbook.launch.combine import combine
+from runbook.launch.logged import Logged, read_logged
 from runbook.launch.metrics import encode_series, file_source, pattern_source, read_metrics
 from runbook.launch.native import read_native, starter
 from runbook.launch.process import launch
-from runbook.launch.watch import prepare, read_watch
+from runbook.launch.watch import logging, prepare, read_watch
 from runbook.model import manifest
 from runbook.model.environment import Environment
 from runbook.model.execution import Execution
@@ -34,6 +35,7 @@ from runbook.model.watch import Stage, Watched
 from runbook.observe import libraries, packages
 from runbook.observe.interface import Context
 from runbook.observe.interpreter import find_interpreter
+from runbook.observe.parameters import from_argv
 from runbook.observe.probing import Probe, framework_versions, read_interpreter, run_probe
 from runbook.progress import SILENT, Progress
 
@@ -101,19 +103,23 @@ def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
         if not observe:
             _adopt(request, folder)
         raw = _read(request, folder) if observe and request.trace != "none" else None
+        said = read_logged(folder.watch, folder.path)
+        parameters, conflicts = logged.parameters(from_argv(request.argv), said)
         surroundings = look_at_environment(request, raw)
         declared_inputs = artifacts.look_again(before, progress) if observe else before
         scene = watched.Scene(root, request.cwd, dict(request.env), code, began_ns, folder.watch, folder.objects)
         saw = _saw(raw, scene, surroundings.probe, declared_inputs, progress)
         shutil.rmtree(folder.watch, ignore_errors=True)
         inputs = (*declared_inputs, *saw.inputs)
+        sources = (*sources, *said.sources)
         readings = read_metrics(sources, root, folder.stdout, since=began_ns / 1e9 if observe else None)
-        outputs, absent = artifacts.look_at_outputs(root, declaration, progress, saw.written)
+        named = logged.with_artifacts(declaration, said, root)
+        outputs, absent = artifacts.look_at_outputs(root, named, progress, saw.written)
         findings = [*saw.code.findings, *surroundings.findings, *artifacts.changed_inputs(inputs), *absent]
-        findings += saw.findings
+        findings += [*saw.findings, *said.findings, *conflicts]
         (folder.path / "code.manifest").write_bytes(manifest.render(saw.code.entries))
         record = compose(
-            _declared(request, folder, sources),
+            _declared(request, folder, sources, said, parameters),
             Looked(
                 context=surroundings.context,
                 execution=execution,
@@ -171,16 +177,19 @@ def _saw(
     )
 
 
-def _declared(request: Request, folder: RunFolder, sources: tuple[str, ...]) -> Declared:
+def _declared(
+    request: Request, folder: RunFolder, sources: tuple[str, ...], logged: Logged, parameters: dict[str, str]
+) -> Declared:
     said = request.declaration
     return Declared(
         run=folder.id,
         name=said.name or codebase.default_name(request.argv),
-        experiment=said.experiment,
+        experiment=said.experiment or logged.experiment,
         seeds=tuple(Seed(name=n, value=v, evidence="declared") for n, v in sorted(said.seeds.items())),
         variables=said.env,
         sources=sources,
         tolerances=said.tolerances,
+        parameters=parameters,
     )
 
 
@@ -256,7 +265,7 @@ def _read(request: Request, folder: RunFolder) -> Watched:
 
 
 def _launch(request: Request, folder: RunFolder) -> Execution:
-    env = request.env if request.trace == "none" else prepare(folder.watch, request.env)
+    env = logging(folder.watch, request.env) if request.trace == "none" else prepare(folder.watch, request.env)
     return launch(
         request.argv,
         request.cwd,

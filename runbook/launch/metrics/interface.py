@@ -17,11 +17,11 @@ from runbook.model.record import Finding
 
 @dataclass(frozen=True)
 class Source:
-    """Where metrics come from, as declared: `file:PATH` or `stdout:NAME=REGEX`."""
+    """Where metrics come from, as declared: `file:PATH`, `stdout:NAME=REGEX`, or `api:`, what the job logged."""
 
     text: str
     """The declaration, kept in Record.sources so that a replay reads with the same code."""
-    kind: Literal["file", "stdout"]
+    kind: Literal["file", "stdout", "api"]
     path: str = ""
     """Relative to the project's root, POSIX."""
     name: str = ""
@@ -36,7 +36,7 @@ class Source:
     @property
     def label(self) -> str:
         """How a record names it: `metrics.json`, `stdout: REGEX`."""
-        return self.path if self.kind == "file" else f"stdout: {self.pattern}"
+        return f"stdout: {self.pattern}" if self.kind == "stdout" else self.path
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,8 @@ def parse_source(text: str) -> Source:
         name, equals, pattern = rest.partition("=")
         if name.strip() and equals and pattern:
             return Source(text=text, kind="stdout", name=name.strip(), pattern=pattern)
+    if text == "api:":
+        return Source(text=text, kind="api", path="api")
     raise UsageError(
         "not a metric source",
         text,
