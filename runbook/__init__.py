@@ -3,8 +3,6 @@
 A job may log what it knows by itself: `runbook.log_metric("loss", 0.3, step=1)`; see docs/python-api.md.
 """
 
-from __future__ import annotations
-
 TYPE_CHECKING = False  # As type checkers read it; `typing` would be the only import here.
 if TYPE_CHECKING:
     from runbook.api import log_artifact, log_metric, log_param, run
