@@ -59,6 +59,10 @@ class Declaration(Value, frozen=True, kw_only=True, omit_defaults=True):
     """Files, relative to the project's root."""
     patterns: dict[str, str] = {}
     """Metric name → regular expression over the standard output (RE2, one group)."""
+    keep_metrics: tuple[str, ...] = ()
+    """Names or globs of numbers to take as metrics although they look like none: `lr`."""
+    drop_metrics: tuple[str, ...] = ()
+    """Names or globs of found metrics to leave out; `*`: take nothing that was not declared."""
     tolerances: tuple[Tolerance, ...] = ()
     """The first whose pattern matches a metric's name decides."""
     seeds: dict[str, str] = {}
@@ -111,6 +115,12 @@ class RunbookFile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     patterns: Annotated[
         dict[str, Text], _about("Metric name → regular expression (RE2, one group) over the standard output.")
     ] = {}
+    keep_metrics: Annotated[
+        tuple[Text, ...], _about("Names or globs of numbers to take as metrics although they look like none: lr.")
+    ] = ()
+    drop_metrics: Annotated[
+        tuple[Text, ...], _about("Names or globs of found metrics to leave out; '*': only what is declared.")
+    ] = ()
     tolerances: Annotated[
         dict[str, Bounds], _about("Metric name or glob → tolerance. The first that matches decides.")
     ] = {}
@@ -181,6 +191,9 @@ def merge(file: Declaration, options: Declaration) -> Declaration:
     def joined(key: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*getattr(file, key), *getattr(options, key))))
 
+    def overruling(key: str, opposite: str) -> tuple[str, ...]:
+        return tuple(name for name in joined(key) if name not in getattr(options, opposite))
+
     return Declaration(
         command=options.command or file.command,
         name=options.name or file.name,
@@ -193,6 +206,8 @@ def merge(file: Declaration, options: Declaration) -> Declaration:
         code=joined("code"),
         inputs=(*(x for x in file.inputs if x.path not in named), *options.inputs),
         patterns=file.patterns | options.patterns,
+        keep_metrics=overruling("keep_metrics", "drop_metrics"),
+        drop_metrics=overruling("drop_metrics", "keep_metrics"),
         tolerances=(*options.tolerances, *(x for x in file.tolerances if x.pattern not in patterns)),
         seeds=file.seeds | options.seeds,
         embed_limit=file.embed_limit if options.embed_limit is None else options.embed_limit,
@@ -215,9 +230,9 @@ def parse_size(text: str) -> int:
 
 
 def parse_metric(text: str) -> tuple[str, str]:
-    """Name and regular expression of `--metric NAME=REGEX`. Raises UsageError."""
+    """Name and regular expression of `--metric NAME=REGEX`; of `--metric NAME` an empty one. Raises UsageError."""
     name, equals, pattern = text.partition("=")
-    if not name.strip() or not equals or not pattern:
+    if not name.strip() or (equals and not pattern):
         raise UsageError(
             "not a metric pattern", text, hint="--metric 'accuracy=accuracy: ([0-9.]+)'", id="metric-pattern"
         )
@@ -278,6 +293,8 @@ def _declaration(file: RunbookFile) -> Declaration:
         outputs=file.outputs,
         metrics=file.metrics,
         patterns=file.patterns,
+        keep_metrics=file.keep_metrics,
+        drop_metrics=file.drop_metrics,
         tolerances=tuple(tolerances),
         seeds={name: str(value) for name, value in file.seeds.items()},
         env=file.env,

@@ -24,6 +24,7 @@ _OF_A_RUN = {
     "--output": "outputs",
     "--metrics": "metrics",
     "--metric": "patterns",
+    "--no-metric": "drops",
     "--seed": "seeds",
     "--env": "env",
     "--code": "code",

@@ -26,8 +26,15 @@ _OPTIONS = (
         "--metric",
         "patterns",
         multiple=True,
-        metavar="NAME=REGEX",
-        help="Metric on stdout; one group is the value.",
+        metavar="NAME[=REGEX]",
+        help="Metric on stdout, one group is the value; NAME alone (or a glob) takes what was held to be noise.",
+    ),
+    click.option(
+        "--no-metric",
+        "drops",
+        multiple=True,
+        metavar="NAME",
+        help="Leave a found metric out; NAME may be a glob, *.",
     ),
     click.option(
         "--tolerance", "tolerances", multiple=True, metavar="NAME=abs:X,rel:Y", help="NAME may be a glob, val_*."
@@ -58,13 +65,16 @@ def declaration(root: Path, cwd: Path, options: dict[str, Any]) -> Declaration:
     found = file or next((p for p in (cwd / config.FILE_NAME, root / config.FILE_NAME) if p.is_file()), None)
     said = _rebased(config.read(found), root, found.absolute().parent) if found else Declaration()
     limit = options["embed_limit"]
+    named = [config.parse_metric(text) for text in options["patterns"]]
     mine = Declaration(
         name=options["name"] or "",
         experiment=options["experiment"] or "",
         inputs=tuple(DeclaredInput(path=path) for path in options["inputs"]),
         outputs=options["outputs"],
         metrics=options["metrics"],
-        patterns=dict(config.parse_metric(text) for text in options["patterns"]),
+        patterns={name: pattern for name, pattern in named if pattern},
+        keep_metrics=tuple(name for name, pattern in named if not pattern),
+        drop_metrics=options["drops"],
         tolerances=tuple(config.parse_tolerance(text) for text in options["tolerances"]),
         seeds=dict(_seed(text) for text in options["seeds"]),
         env=options["env"],

@@ -47,6 +47,9 @@ def blocks(record: Record, title: str) -> Iterator[Any]:
             )
     metrics = [_Row(m.name, f"{m.final}{_points(m.points)}  from {m.source}", m.evidence) for m in record.metrics]
     yield _section("Metrics", metrics, "no metric was recorded")
+    left = [_Row(c.name or "(file)", f"{c.source}: {c.why}", "left out") for c in record.choices if not c.kept]
+    if left:
+        yield _section("Not taken for metrics", left)
     tolerances = [
         _Row(t.pattern, f"absolute {t.absolute:g}, relative {t.relative:g}", "") for t in record.tolerances
     ]

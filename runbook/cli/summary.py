@@ -23,7 +23,7 @@ def tell_recorded(run: str, record: Record) -> None:
     lines = [f"recorded {run}: {record.outcome.status}, {len(record.metrics)} metrics"]
     if record.inputs or record.watch.value is not None:
         size = decimal(sum(one.bytes for one in record.inputs))
-        inputs = [f"{one.path}/" if one.kind == "tree" else one.path for one in record.inputs]
+        inputs = [_short(one.path) + ("/" if one.kind == "tree" else "") for one in record.inputs]
         lines.append(f"  inputs   {_count(inputs)}" + (f" ({size}): {_some(inputs)}" if inputs else ""))
         outputs = [one.path for one in record.outputs]
         lines.append(f"  outputs  {_count(outputs)}" + (f": {_some(outputs)}" if outputs else ""))
@@ -38,6 +38,11 @@ def tell_recorded(run: str, record: Record) -> None:
     for finding in record.findings:
         style = "yellow" if finding.level == "warning" else "dim"
         err().print(Text(line(f"  {finding.level}: {finding.text}"), style=style))
+
+
+def _short(path: str) -> str:
+    """A file of a package from where its packages are."""
+    return path.rpartition("/site-packages/")[2]
 
 
 def _count(items: Sequence[str]) -> str:

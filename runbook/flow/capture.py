@@ -24,7 +24,7 @@ from runbook.environment.index import Index
 from runbook.environment.lock import LockResult, make_lock
 from runbook.environment.repack import Installed
 from runbook.errors import NeedMissing, UsageError
-from runbook.flow.cleanse import Materials, cleanse
+from runbook.flow.cleanse import Materials, cleanse, without_secrets
 from runbook.flow.seal import Goods, seal
 from runbook.model import manifest
 from runbook.model.data import Input
@@ -83,6 +83,7 @@ def freeze(folder: RunFolder, choices: Choices, progress: Progress = SILENT) -> 
     index = Index(platformdirs.user_cache_path("runbook"), ("--no-index",) if choices.offline else ())
     index.warm()
     record = msgspec.structs.replace(record, tolerances=_tolerances(choices.tolerances, record.tolerances))
+    record = without_secrets(record, folder)
     record, code = _decide(record, _code_entries(folder), choices.embed_limit)
     materials = _materials(folder, record, code)
     clean = cleanse(record, materials, redact=choices.redact, progress=progress)
@@ -175,6 +176,8 @@ def _decide(record: Record, code: tuple[Entry, ...], limit: int) -> tuple[Record
         stored: Literal["embedded", "code", "package", "reference"] = "reference"
         if one.stored == "package":
             stored = "package"
+        elif one.withheld:
+            pass
         elif one.bytes <= left:
             left -= one.bytes
             stored = "code" if one.kind == "file" and files.get(one.path) == one.digest else "embedded"
@@ -229,7 +232,7 @@ def _complete(record: Record, locked: LockResult, base: BaseResult, interpreter:
     )
     stored, left = [], OUTPUT_LIMIT
     for output in record.outputs:
-        fits = output.role == "metrics" or output.bytes <= left
+        fits = not output.withheld and (output.role == "metrics" or output.bytes <= left)
         left -= output.bytes if fits and output.role != "metrics" else 0
         stored.append(
             msgspec.structs.replace(output, stored="embedded", bundle_path=layout.output_file(output.path))

@@ -8,13 +8,18 @@ from pathlib import Path
 
 import msgspec
 
+from runbook.catalog.store import RunFolder
 from runbook.digest.tree import tree_of
 from runbook.model.fact import Fact
 from runbook.model.job import Job
 from runbook.model.manifest import Entry
-from runbook.model.record import Record, Redaction
+from runbook.model.record import Finding, Record, Redaction
 from runbook.progress import Progress
 from runbook.trust.secrets import SecretHit, as_error, mask, mask_argv, mask_text, mask_value, scan_files
+
+_SEARCHED = 1 << 20
+"""Bytes of a file beyond which it is data and not settings."""
+_WITHHELD = "it holds what looks like a secret"
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,43 @@ def cleanse(record: Record, materials: Materials, *, redact: bool, progress: Pro
         redactions=(*record.redactions, *_redactions(hits)),
     )
     return Cleansed(clean_record, code, replaced, patch, texts)
+
+
+def without_secrets(record: Record, folder: RunFolder) -> Record:
+    """Withhold inputs that nobody declared, and outputs, that look as if they held a secret: they go by digest.
+
+    Only small files are searched: data is large, settings are small.
+    """
+    root = Path(record.job.root)
+
+    def hit(path: str, digest: str, size: int) -> bool:
+        kept = folder.objects.at(digest)
+        here = kept if kept.is_file() else root / path
+        if size > _SEARCHED or not here.is_file():
+            return False
+        try:
+            return bool(scan_files([(path, here)])[0])
+        except OSError:
+            return False
+
+    inputs = tuple(
+        msgspec.structs.replace(one, withheld=_WITHHELD)
+        if one.evidence == "observed" and one.kind == "file" and hit(one.path, one.digest, one.bytes)
+        else one
+        for one in record.inputs
+    )
+    outputs = tuple(
+        msgspec.structs.replace(one, withheld=_WITHHELD)
+        if one.role == "artifact" and hit(one.path, one.digest, one.bytes)
+        else one
+        for one in record.outputs
+    )
+    withheld = [i.path for i in inputs if i.withheld] + [o.path for o in outputs if o.withheld]
+    findings = [
+        Finding(id="withheld", level="warning", text=f"{path} is not in the bundle: {_WITHHELD}")
+        for path in dict.fromkeys(withheld)
+    ]
+    return msgspec.structs.replace(record, inputs=inputs, outputs=outputs, findings=(*record.findings, *findings))
 
 
 def _untouched(record: Record, found: Sequence[SecretHit]) -> set[str]:

@@ -17,7 +17,7 @@ from runbook.model.execution import Execution
 from runbook.model.fact import Fact, missing
 from runbook.model.files import SeenFile
 from runbook.model.job import Job, Outcome, Resources
-from runbook.model.metric import Tolerance
+from runbook.model.metric import Choice, Tolerance
 from runbook.model.record import Finding, Record, Seed
 from runbook.model.watch import Stage, Watched
 from runbook.observe.interface import Context
@@ -40,6 +40,7 @@ class Declared:
     variables: tuple[str, ...] = ()
     """Names of environment variables to keep besides the built-in allow-list."""
     sources: tuple[str, ...] = ()
+    choices: tuple[Choice, ...] = ()
     tolerances: tuple[Tolerance, ...] = ()
     parameters: Mapping[str, str] | None = None
     """None: read from the argv."""
@@ -108,6 +109,7 @@ def compose(declared: Declared, looked: Looked, *, replay_of: str = "", engine: 
         outputs=tuple(sorted(looked.outputs, key=lambda o: o.path)),
         metrics=looked.readings.metrics,
         sources=declared.sources,
+        choices=declared.choices,
         tolerances=declared.tolerances,
         findings=tuple(dict.fromkeys(findings)),
         extra=extra,

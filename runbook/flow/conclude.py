@@ -59,6 +59,8 @@ class Ended:
     """What the probe printed in the environment that the job ran in."""
     network: bool
     """Whether the job was allowed the network."""
+    since: float
+    """Unix time before the job was started: what is older was not written by it."""
 
 
 def load() -> None:
@@ -110,7 +112,7 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
     raw = read_watch(folder.watch) if original.watch.known else None
     said = read_logged(folder.watch, folder.path)
     shutil.rmtree(folder.watch, ignore_errors=True)
-    readings = read_metrics(original.sources, ended.work, ended.execution.stdout)
+    readings = read_metrics(original.sources, ended.work, ended.execution.stdout, since=ended.since)
     files = Declaration(
         metrics=tuple(o.path for o in original.outputs if o.role == "metrics"),
         outputs=tuple(o.path for o in original.outputs if o.role == "artifact" and not o.path.startswith("/")),

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -88,12 +89,15 @@ def replay(path: Path, choices: Choices, progress: Progress = SILENT) -> Replaye
             with engine.probing(built, probe_script(), variables) as probed, _conclusion_loading():
                 stage = _stage(bundle, Path(scratch), choices)
                 progress.say(f"running the job on {engine.name}")
+                since = time.time()
                 execution = engine.run(built, _sandbox(bundle.record, stage, folder, choices), progress)
                 progress.say("reading metrics and environment")
                 probe = probed()
             from runbook.flow.conclude import Ended, conclude
 
-            ended = Ended(bundle, engine, built, stage.work, stage.inputs, execution, probe, choices.network)
+            ended = Ended(
+                bundle, engine, built, stage.work, stage.inputs, execution, probe, choices.network, since
+            )
             report = conclude(ended, folder, choices.tolerances, choices.target)
     if execution.outcome.status == "interrupted":
         # The job of an engine without a container gets our signal itself.

@@ -21,7 +21,7 @@ from runbook.flow.codebase import Codebase
 from runbook.flow.compose import Declared, Looked, compose
 from runbook.launch.combine import combine
 from runbook.launch.logged import Logged, read_logged
-from runbook.launch.metrics import encode_series, file_source, pattern_source, read_metrics
+from runbook.launch.metrics import discover, encode_series, file_source, pattern_source, read_metrics
 from runbook.launch.native import read_native, starter
 from runbook.launch.process import launch
 from runbook.launch.watch import logging, prepare, read_watch
@@ -30,6 +30,7 @@ from runbook.model.environment import Environment
 from runbook.model.execution import Execution
 from runbook.model.fact import Fact, declared, inferred, missing, observed
 from runbook.model.files import SeenFile
+from runbook.model.metric import Choice
 from runbook.model.record import Finding, Record, Seed
 from runbook.model.watch import Stage, Watched
 from runbook.observe import libraries, packages
@@ -39,6 +40,8 @@ from runbook.observe.parameters import from_argv
 from runbook.observe.probing import Probe, framework_versions, read_interpreter, run_probe
 from runbook.progress import SILENT, Progress
 
+CHOICES_CAP = 300
+"""Numbers that a record names as taken for a metric or left out."""
 Trace = Literal["python", "native", "none"]
 
 
@@ -112,14 +115,25 @@ def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
         shutil.rmtree(folder.watch, ignore_errors=True)
         inputs = (*declared_inputs, *saw.inputs)
         sources = (*sources, *said.sources)
-        readings = read_metrics(sources, root, folder.stdout, since=began_ns / 1e9 if observe else None)
+        since = began_ns / 1e9 if observe else None
+        found = discover(
+            root,
+            saw.written,
+            folder.stdout,
+            since=since,
+            declared=sources,
+            keep=declaration.keep_metrics,
+            drop=declaration.drop_metrics,
+        )
+        sources = (*sources, *found.sources)
+        readings = read_metrics(sources, root, folder.stdout, since=since)
         named = logged.with_artifacts(declaration, said, root)
         outputs, absent = artifacts.look_at_outputs(root, named, progress, saw.written)
         findings = [*saw.code.findings, *surroundings.findings, *artifacts.changed_inputs(inputs), *absent]
         findings += [*saw.findings, *said.findings, *conflicts]
         (folder.path / "code.manifest").write_bytes(manifest.render(saw.code.entries))
         record = compose(
-            _declared(request, folder, sources, said, parameters),
+            _declared(request, folder, sources, found.choices, said, parameters),
             Looked(
                 context=surroundings.context,
                 execution=execution,
@@ -178,7 +192,12 @@ def _saw(
 
 
 def _declared(
-    request: Request, folder: RunFolder, sources: tuple[str, ...], logged: Logged, parameters: dict[str, str]
+    request: Request,
+    folder: RunFolder,
+    sources: tuple[str, ...],
+    choices: tuple[Choice, ...],
+    logged: Logged,
+    parameters: dict[str, str],
 ) -> Declared:
     said = request.declaration
     return Declared(
@@ -188,6 +207,7 @@ def _declared(
         seeds=tuple(Seed(name=n, value=v, evidence="declared") for n, v in sorted(said.seeds.items())),
         variables=said.env,
         sources=sources,
+        choices=choices[:CHOICES_CAP],
         tolerances=said.tolerances,
         parameters=parameters,
     )

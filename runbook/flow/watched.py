@@ -23,12 +23,13 @@ from runbook.model.watch import FileUse, Process, Stage, Watched
 from runbook.observe.files import Surrounding, sort_files
 from runbook.observe.inputs import datasets
 from runbook.observe.probing import Probe
-from runbook.observe.requirements import declared, undeclared
+from runbook.observe.requirements import requirements, undeclared, unmet
 from runbook.progress import Progress
 
 FILES_CAP = 2000
 """Paths that a record lists; beyond, they are counted by folder."""
 INPUTS_CAP = 500
+SEEDS_CAP = 200
 _KEPT_IN_RECORD = 64
 """Processes, connections and programs that a record names; the rest is counted."""
 
@@ -65,12 +66,18 @@ def sort(watched: Watched, scene: Scene, probe: Probe | None) -> Sorted:
     """Sort every path that the job touched."""
     present: set[str] = set()
     uses: dict[str, FileUse] = {}
+    odd: list[str] = []
     for use in watched.files:
         try:
             mode = os.stat(use.path).st_mode  # noqa: PTH116 - a hundred thousand of them
         except (OSError, ValueError):
             mode = 0
         if stat.S_ISDIR(mode):
+            continue
+        if (
+            not use.path.isprintable()
+        ):  # A name that no manifest holds: control characters, or bytes without meaning.
+            odd.append(use.path.encode("utf-8", "backslashreplace").decode())
             continue
         uses[use.path] = use
         if stat.S_ISREG(mode):
@@ -85,8 +92,11 @@ def sort(watched: Watched, scene: Scene, probe: Probe | None) -> Sorted:
     never = ["/", root, str(scene.cwd), here.home or "/", "/tmp", "/mnt", "/data", "/srv", "/opt"]  # noqa: S108
     found = datasets(inputs, foreign, never)
     found += [(one.path, True) for one in watched.folders if one.read and not one.written]
-    written = [Path(absolute[one.path]) for one in seen if one.written and absolute[one.path] in present]
+    written = [Path(absolute[one.path]) for one in seen if one.written and one.kind in ("output", "input")]
     findings = []
+    if odd:
+        text = f"the job used files with names that no bundle can hold: {', '.join(map(repr, odd[:3]))}"
+        findings.append(Finding(id="name-not-storable", level="warning", text=text))
     secret = [one.path for one in seen if one.why.startswith("credentials")]
     if secret:
         text = f"the job read credentials ({', '.join(secret[:3])}): never kept, so a replay is without them"
@@ -204,9 +214,10 @@ def seeds(watched: Watched) -> list[Seed]:
             name=call.function, value=call.value, evidence="observed", where=call.where
         )
         for call in watched.seeds
-        if call.value not in ("", "None")
+        # scikit-learn hands its parts seeds that it drew from the one that it was given.
+        if call.value not in ("", "None") and not (call.function.startswith("sklearn") and call.value[:3] == "np.")
     }
-    return list(found.values())
+    return list(found.values())[:SEEDS_CAP]
 
 
 def findings(watched: Watched, probe: Probe | None, scene: Scene) -> list[Finding]:
@@ -217,10 +228,11 @@ def findings(watched: Watched, probe: Probe | None, scene: Scene) -> list[Findin
     if probe is not None:
         from runbook.observe.packages import read_packages
 
-        names, files = declared(scene.root, scene.cwd)
-        missing = undeclared(watched.imports, read_packages(probe), names)
-        if missing and files:
-            text = f"imported, and not in {', '.join(files[:3])}: {', '.join(missing)}"
+        packages, wanted = read_packages(probe), requirements(scene.root, scene.cwd)
+        said += [Finding(id="requirement-unmet", level="warning", text=text) for text in unmet(wanted, packages)]
+        missing = undeclared(watched.imports, packages, wanted.names)
+        if missing and wanted.files:
+            text = f"imported, and not in {', '.join(wanted.files[:3])}: {', '.join(missing)}"
             said.append(Finding(id="package-undeclared", level="warning", text=text))
         elif missing:
             text = f"the project declares no packages; the job imports {', '.join(missing)}"

@@ -32,6 +32,8 @@ class Input(Value, frozen=True, kw_only=True, omit_defaults=True):
     """Whether its content after the run differs from before."""
     evidence: Evidence
     shape: Shape = Shape()
+    withheld: str = ""
+    """Why it is by reference though it would fit; empty when nothing kept it out."""
 
 
 class Output(Value, frozen=True, kw_only=True, omit_defaults=True):
@@ -45,3 +47,5 @@ class Output(Value, frozen=True, kw_only=True, omit_defaults=True):
     bundle_path: str = ""
     role: Literal["metrics", "log", "artifact"]
     evidence: Evidence
+    withheld: str = ""
+    """Why it is not in the bundle though it would fit."""

@@ -43,6 +43,18 @@ class Metric(Value, frozen=True, kw_only=True, omit_defaults=True):
     evidence: Evidence
 
 
+class Choice(Value, frozen=True, omit_defaults=True):
+    """What looking for metrics that nobody declared made of one thing that it met."""
+
+    name: str
+    """The metric; empty for a file that gave none."""
+    source: str
+    """Where it stands, as a record names it."""
+    kept: bool
+    why: str
+    """`mlflow`; `a time`; `also in mlruns, unrounded` …"""
+
+
 class Series(Value, frozen=True, kw_only=True, omit_defaults=True):
     """A curve: `values[i]` was logged at `steps[i]`; both have the same length."""
 

@@ -11,7 +11,7 @@ from runbook.model.fact import Evidence, Fact, Value, missing
 from runbook.model.files import SeenFile
 from runbook.model.host import Accelerators, Host
 from runbook.model.job import Job, Outcome, Resources
-from runbook.model.metric import Metric, Tolerance
+from runbook.model.metric import Choice, Metric, Tolerance
 from runbook.model.watch import Stage, Watched
 
 SCHEMA: Final = "runbook/record/1"
@@ -78,6 +78,8 @@ class Record(Value, frozen=True, kw_only=True, omit_defaults=False):
     metrics: tuple[Metric, ...] = ()
     sources: tuple[str, ...] = ()
     """Metric sources as declared, so that a replay reads them with the same code (see launch.metrics)."""
+    choices: tuple[Choice, ...] = ()
+    """Of what was found without being declared: what was taken for a metric, what was left out, and why."""
     tolerances: tuple[Tolerance, ...] = ()
     findings: tuple[Finding, ...] = ()
     redactions: tuple[Redaction, ...] = ()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.markers import UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion
 
 from runbook.model.environment import Package
 
@@ -25,18 +27,46 @@ _CAP = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def declared(root: Path, folder: Path) -> tuple[frozenset[str], tuple[str, ...]]:
-    """Normalised names that the requirements files of the project and the job's folder declare, and the files."""
-    names: set[str] = set()
-    files = []
+@dataclass(frozen=True)
+class Requirements:
+    """What the requirements files of a project ask for."""
+
+    files: tuple[str, ...]
+    """Relative to the root."""
+    asked: tuple[tuple[str, str], ...]
+    """File and requirement, as written there."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Normalised names of the packages."""
+        return frozenset(name for _, text in self.asked if (name := _requirement(text, here=False)))
+
+
+def requirements(root: Path, folder: Path) -> Requirements:
+    """What the requirements files beside the job and at the project's root declare."""
+    asked: list[tuple[str, str]] = []
     for place in dict.fromkeys((folder, root)):
         for pattern in _FILES:
             for path in sorted(place.glob(pattern)):
-                found = list(_read(path))
-                names.update(found)
-                if found:
-                    files.append(path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path))
-    return frozenset(names), tuple(files)
+                name = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+                asked += [(name, text) for text in _read(path)]
+    return Requirements(tuple(dict.fromkeys(name for name, _ in asked)), tuple(asked))
+
+
+def unmet(wanted: Requirements, packages: Sequence[Package]) -> Iterator[str]:
+    """Requirements that the installed versions do not meet, one sentence each."""
+    known = {p.name: p.version for p in packages}
+    for file, text in wanted.asked:
+        try:
+            one = Requirement(text)
+            if one.marker is not None and not one.marker.evaluate():
+                continue
+            version = known.get(canonicalize_name(one.name))
+            met = version is None or one.specifier.contains(version, prereleases=True)
+        except (InvalidRequirement, UndefinedEnvironmentName, InvalidVersion):
+            continue
+        if not met:
+            yield f"{file} asks for {one.name}{one.specifier}; {version} is installed"
 
 
 def undeclared(imported: Iterable[str], packages: Sequence[Package], names: Iterable[str]) -> tuple[str, ...]:
@@ -71,10 +101,11 @@ def _required(package: Package | None) -> list[str]:
     return [name for text in (package.requires if package else ()) if (name := _requirement(text))]
 
 
-def _requirement(text: str) -> str:
+def _requirement(text: str, *, here: bool = True) -> str:
+    """The normalised name; empty when its marker excludes this machine. here: whether that matters."""
     try:
         one = Requirement(text)
-        if one.marker is not None and "extra" not in str(one.marker) and not one.marker.evaluate():
+        if here and one.marker is not None and "extra" not in str(one.marker) and not one.marker.evaluate():
             return ""
     except (InvalidRequirement, UndefinedEnvironmentName):
         match = _NAME.match(text)
@@ -96,9 +127,8 @@ def _read(path: Path) -> Iterator[str]:
     else:
         lines = [line.partition(" #")[0].strip() for line in text.splitlines()]
     for line in lines:
-        match = _NAME.match(line)
-        if match:
-            yield canonicalize_name(match[0])
+        if _NAME.match(line):
+            yield line
 
 
 def _pyproject(text: str) -> list[str]:

@@ -11,6 +11,8 @@ from runbook.model.environment import Package
 from runbook.model.fact import Fact
 from runbook.model.record import Record
 from runbook.model.verdict import REPRODUCED
+from runbook.report import watching
+from runbook.report.cell import Cell
 from runbook.report.figures import count, seconds, size
 from runbook.report.interface import Report
 
@@ -24,16 +26,6 @@ class Headline:
     tone: Tone
     word: str
     sentence: str
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A text and how it is known; the evidence is empty for what was simply asked."""
-
-    text: str
-    evidence: str = ""
-    verbatim: bool = False
-    """A command, path or digest: shown in a fixed-width font."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +72,7 @@ def sections(report: Report) -> tuple[Section, ...]:
         for title, rows in (
             ("Job and outcome", _job),
             ("Seeds and parameters", _seeds),
+            ("What was seen while it ran", watching.rows),
             ("Code", _code),
             ("Environment", _environment),
             ("Host", _host),
@@ -178,7 +171,8 @@ def _seeds(record: Record) -> list[tuple[str, Cell]]:
     seen: dict[str, Cell] = {}
     for seed in record.seeds:
         before = f"{seen[seed.name].text}, " if seed.name in seen else ""
-        seen[seed.name] = Cell(before + seed.value, seed.evidence)
+        where = f" ({seed.where})" if seed.where else ""
+        seen[seed.name] = Cell(f"{before}{seed.value}{where}", seed.evidence)
     rows = [(f"Seed: {name}", cell) for name, cell in seen.items()]
     if not rows:
         rows = [("Seeds", Cell("no seed seen: a second run may well differ", "missing"))]

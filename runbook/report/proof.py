@@ -123,8 +123,14 @@ def _data(record: Record) -> Claim:
         "These data went in",
         "yes" if inside == len(record.inputs) and not altered else "partly",
         evidence,
-        "that the data are right, lawful or representative; inputs that nobody declared",
+        "that the data are right, lawful or representative; " + _unseen(record),
     )
+
+
+def _unseen(record: Record) -> str:
+    if record.watch.value is None:
+        return "inputs that nobody declared"
+    return "inputs that native code read" if record.watch.value.tracers == ("python",) else "what the tracers lost"
 
 
 def _randomness(record: Record) -> Claim:

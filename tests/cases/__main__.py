@@ -1,4 +1,4 @@
-"""`make cases`: public training scripts, unedited: run, capture, replay in Docker without a network, table.
+"""`make cases`: public training scripts, unedited, nothing declared: run, capture, replay without a network.
 
 usage: python tests/cases [NAME-PREFIX…]      CASES_DIR=FOLDER holds the checkouts where there is no way out
 """
@@ -12,7 +12,9 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
@@ -25,7 +27,8 @@ HUB = os.environ.get("CASES_HUB", "https://github.com")
 
 def checkout(case: Case) -> Path:
     """A clean checkout of the case at its commit, from CASES_DIR or from where it is published."""
-    owned, name = CHECKOUTS / case.repository.rpartition("/")[2], case.repository.rpartition("/")[2]
+    name = case.repository.rpartition("/")[2]
+    owned = CHECKOUTS / name
     given = os.environ.get("CASES_DIR")
     source = str(Path(given).resolve() / name) if given else f"{HUB}/{case.repository}"
     if not (owned / ".git").is_dir():
@@ -34,55 +37,87 @@ def checkout(case: Case) -> Path:
     git = ["git", "-C", owned]
     if subprocess.run([*git, "cat-file", "-e", case.commit], capture_output=True, check=False).returncode:
         subprocess.run([*git, "fetch", "--quiet", "origin", case.commit], check=True)
+    sparse = ["set", *case.parts] if case.parts else ["disable"]
+    subprocess.run([*git, "sparse-checkout", *sparse], check=True)
     subprocess.run([*git, "checkout", "--quiet", "--force", "--detach", case.commit], check=True)
     subprocess.run([*git, "clean", "--quiet", "-dffx"], check=True)
     return owned
 
 
-def run_case(case: Case, work: Path) -> dict[str, object]:
+def run_case(case: Case, work: Path) -> dict[str, Any]:
     """Run, capture and replay one case; returns its row."""
-    folder = checkout(case) / case.folder
-    slug = re.sub(r"[^a-z0-9]+", "-", case.name.lower())
+    top = checkout(case)
+    folder = top / case.folder
+    slug = re.sub(r"[^a-z0-9]+", "-", case.name.lower()).strip("-")
     python = job_python(slug.partition("-")[0], case.requirements)
-    bundle, env = work / f"{slug}.runbook", dict(case.env)
-    say(f"{case.name}: run")
-    declared: list[str] = []
-    for name, pattern in case.metrics.items():
-        declared += ["--metric", f"{name}={pattern}"]
-    for path in case.inputs:
-        declared += ["--input", path]
-    for path in case.code:
-        declared += ["--code", path]
-    for name in env:
-        declared += ["--env", name]
-    runbook("run", "--name", slug, *declared, "--", python, *case.argv, cwd=folder, env=env)
-    say(f"{case.name}: capture")
+    bundle = work / f"{slug}.runbook"
+    env = {**case.env, "PATH": f"{python.parent}:{os.environ['PATH']}"}
+    limit = () if case.time_limit is None else ("--timeout", str(case.time_limit))
+    say(f"{case.name}: run and capture")
     began = time.monotonic()
-    runbook("capture", "-o", bundle, cwd=folder)
-    captured = time.monotonic() - began
+    ran = runbook("run", "--capture", "-o", bundle, *limit, "--", *case.argv, cwd=folder, env=env, expect=None)
+    took = time.monotonic() - began
+    wrong = [] if ran.returncode == case.run_exit else [f"run exits {ran.returncode}: {ran.stderr[-1500:]}"]
+    if not bundle.exists():
+        return {"case": case.name, "wrong": [*wrong, "no bundle"], "exit": None, "verdict": "none"}
+    record = json.loads(runbook("show", bundle, "--json", cwd=work).stdout)
+    wrong += list(misses(case, record))
     say(f"{case.name}: replay in Docker, no network")
     began = time.monotonic()
     where = work / f"{slug}-replay"
     done = runbook("replay", bundle, "--engine", "docker", "-o", where, "--json", cwd=work, expect=None)
-    took = time.monotonic() - began
+    replayed = time.monotonic() - began
     answer = json.loads(done.stdout) if done.stdout.startswith("{") else {}
-    metrics = {m["name"]: m for m in answer.get("comparison", {}).get("metrics", [])}
-    wrong = [name for name in case.metrics if metrics.get(name, {}).get("verdict") != case.verdict]
-    right = done.returncode == case.exit_code and answer.get("verdict") == case.verdict and not wrong
+    verdict = answer.get("verdict", "none")
+    if verdict not in case.verdicts or done.returncode not in case.exit_codes:
+        wrong.append(f"replay: {verdict}, exit {done.returncode}: {done.stderr[-1500:]}")
+    report = where / "report.md"
+    said = done.stderr + (report.read_text() if report.exists() else "")
+    if case.says and case.says not in said:
+        wrong.append(f"the report does not say {case.says!r}")
     return {
         "case": case.name,
-        "right": right,
+        "wrong": wrong,
         "exit": done.returncode,
-        "verdict": answer.get("verdict", "none"),
-        "metrics": {name: metrics.get(name) for name in case.metrics},
-        "capture_s": round(captured, 1),
-        "replay_s": round(took, 1),
-        "said": "" if right else done.stderr[-4000:],
+        "verdict": verdict,
+        "metrics": {
+            m["name"]: [m["original"], m["replay"]] for m in answer.get("comparison", {}).get("metrics", [])
+        },
+        "inputs": [one["path"] for one in record["inputs"]],
+        "outputs": [one["path"] for one in record["outputs"]],
+        "seeds": [f"{one['name']}={one['value']} ({one.get('where', '')})" for one in record["seeds"]],
+        "findings": [one["text"] for one in record["findings"]],
+        "run_s": round(took, 1),
+        "replay_s": round(replayed, 1),
     }
 
 
+def misses(case: Case, record: dict[str, Any]) -> Iterator[str]:
+    """What the record does not say of what the script really does, or says too much of."""
+    inputs = {one["path"] for one in record["inputs"]}
+    if inputs != case.inputs:
+        yield f"inputs {sorted(inputs)} instead of {sorted(case.inputs)}"
+    outputs = {one["path"] for one in record["outputs"]}
+    if not case.outputs <= outputs:
+        yield f"outputs {sorted(outputs)} without {sorted(case.outputs - outputs)}"
+    metrics = {one["name"] for one in record["metrics"]}
+    if not case.metrics <= metrics:
+        yield f"metrics {sorted(metrics)} without {sorted(case.metrics - metrics)}"
+    seeds = {(one["name"], one["value"]) for one in record["seeds"]}
+    if not case.seeds <= seeds or (not case.seeds and seeds):
+        yield f"seeds {sorted(seeds)} instead of {sorted(case.seeds)}"
+    found = [(one["id"], one["text"]) for one in record["findings"]]
+    for id, part in case.findings:
+        if not any(i == id and part in text for i, text in found):
+            yield f"no finding {id} with {part!r}"
+    variables = {one["name"]: one["value"] for one in record["job"]["variables"]}
+    for name, value in case.env.items():
+        if variables.get(name) != value:
+            yield f"the variable {name} is not in the record"
+
+
 def main(prefixes: list[str]) -> int:
-    """Run the chosen cases, print the table, return the number of wrong verdicts."""
+    """Run the chosen cases, print the table, return the number of wrong ones."""
     if not docker_reachable():
         say("error: the cases replay in Docker, and no engine is reachable; see `runbook doctor`")
         return 6
@@ -90,26 +125,28 @@ def main(prefixes: list[str]) -> int:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     chosen = [c for c in CASES if not prefixes or any(c.name.startswith(p) for p in prefixes)]
-    rows = [run_case(case, work) for case in chosen]
-    (work / "results.json").write_text(json.dumps(rows, indent=2) + "\n")
-    print(f"{'case':28} {'verdict':17} {'exit':>4} {'capture':>8} {'replay':>8}   metrics: original → replay")
-    for row in rows:
-        print(_line(row), flush=True)
-        if row["said"]:
-            print(row["said"], file=sys.stderr)
-    return sum(not row["right"] for row in rows)
-
-
-def _line(row: dict[str, object]) -> str:
-    metrics = row["metrics"]
-    assert isinstance(metrics, dict)
-    pairs = ", ".join(
-        f"{name} {value['original']} → {value['replay']}" if value else f"{name} absent"
-        for name, value in metrics.items()
+    rows = []
+    print(
+        f"{'case':36} {'verdict':15} {'exit':>4} {'run':>8} {'replay':>8}   metrics: original → replay", flush=True
     )
-    mark = "" if row["right"] else "   WRONG"
-    times = f"{row['capture_s']:>7}s {row['replay_s']:>7}s"
-    return f"{row['case']:28} {row['verdict']:17} {row['exit']:>4} {times}   {pairs}{mark}"
+    for case in chosen:
+        rows.append(run_case(case, work))
+        (work / "results.json").write_text(json.dumps(rows, indent=2) + "\n")
+        for line in _lines(rows[-1]):
+            print(line, flush=True)
+    return sum(bool(row["wrong"]) for row in rows)
+
+
+def _lines(row: dict[str, Any]) -> Iterator[str]:
+    pairs = ", ".join(f"{name} {a} → {b}" for name, (a, b) in list(row.get("metrics", {}).items())[:4])
+    mark = "   WRONG" if row["wrong"] else ""
+    times = f"{row.get('run_s', '-'):>7}s {row.get('replay_s', '-'):>7}s"
+    yield f"{row['case']:36} {row['verdict']:15} {row['exit']!s:>4} {times}   {pairs}{mark}"
+    for name in ("inputs", "outputs", "seeds", "findings"):
+        if row.get(name):
+            yield f"    {name}: {'; '.join(row[name][:6])}"
+    for text in row["wrong"]:
+        yield f"    WRONG {text}"
 
 
 if __name__ == "__main__":

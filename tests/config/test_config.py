@@ -32,6 +32,8 @@ outputs: [model.pt]
 metrics: [metrics.json]
 patterns:
   accuracy: 'accuracy: ([0-9.]+)'
+keep_metrics: [lr]
+drop_metrics: ["debug/*"]
 tolerances:
   val_*: {relative: 1e-3}
   loss: {absolute: 1e-6, relative: 0.01}
@@ -59,6 +61,8 @@ def test_everything_that_can_be_declared_is_read():
         outputs=("model.pt",),
         metrics=("metrics.json",),
         patterns={"accuracy": "accuracy: ([0-9.]+)"},
+        keep_metrics=("lr",),
+        drop_metrics=("debug/*",),
         tolerances=(
             Tolerance(pattern="val_*", relative=0.001),
             Tolerance(pattern="loss", absolute=1e-6, relative=0.01),
@@ -188,8 +192,15 @@ def test_what_is_no_size(text):
     assert caught.value.hint
 
 
+def test_an_option_takes_back_what_the_file_keeps_or_drops():
+    file = Declaration(keep_metrics=("lr", "time"), drop_metrics=("loss", "debug/*"))
+    said = merge(file, Declaration(keep_metrics=("loss", "eta"), drop_metrics=("lr",)))
+    assert said.keep_metrics == ("time", "loss", "eta") and said.drop_metrics == ("debug/*", "lr")
+
+
 def test_metric_and_tolerance_options():
     assert parse_metric("acc=a=([0-9]+)") == ("acc", "a=([0-9]+)")
+    assert parse_metric("lr") == ("lr", "")
     assert parse_tolerance("val_*=rel:1e-3,abs:1e-6") == Tolerance(pattern="val_*", relative=1e-3, absolute=1e-6)
     assert parse_tolerance("a=b=abs:1") == Tolerance(pattern="a=b", absolute=1.0)
 
@@ -204,7 +215,7 @@ def test_what_is_no_tolerance(text):
     assert caught.value.id == "tolerance"
 
 
-@pytest.mark.parametrize("text", ["", "a", "=b", "a="])
+@pytest.mark.parametrize("text", ["", " ", "=b", "a=", "="])
 def test_what_is_no_metric_pattern(text):
     with pytest.raises(UsageError):
         parse_metric(text)

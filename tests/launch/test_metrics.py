@@ -48,16 +48,42 @@ def defects(readings):
 
 
 def test_the_registry_finds_every_reader():
-    assert set(registry.members("launch.metrics")) == {"api", "csv", "json", "jsonl", "stdout", "yaml"}
+    declared = {"api", "csv", "json", "jsonl", "stdout", "yaml"}
+    found = {"dvclive", "mlflow", "mlflow-sqlite", "printed", "tensorboard", "trainer-state", "wandb"}
+    assert set(registry.members("launch.metrics")) == declared | found
+
+
+def source_of(reader):
+    """A source that the reader reads."""
+    return next(
+        source
+        for source in (
+            Source(text="", kind="stdout", name="m", pattern="m=(.+)"),
+            Source(text="", kind="api"),
+            Source(text="", kind="file", path=f"x.{reader.name}"),
+            Source(text="", kind="found", path="0/" + "a" * 32 + "/metrics/x.tsv", reader=reader.name),
+        )
+        if reader.recognises(source)
+    )
+
+
+@pytest.mark.parametrize("reader", registry.members("launch.metrics").values(), ids=lambda r: r.name)
+@pytest.mark.parametrize(
+    "path", ["", "a", "/", "metrics.json", "a/b/metrics.csv", "x/metrics/y", "a.tfevents.b", "ü/\ud800"]
+)
+def test_every_reader_says_of_every_path_whether_it_is_its_own(reader, path):
+    claim = reader.claims(path)
+    assert reader.rank in (0, 1, 2)
+    if claim is not None:
+        assert path == claim.store or path.startswith(f"{claim.store}/" if claim.store else "")
+        assert path.startswith(claim.run)
 
 
 @pytest.mark.parametrize("reader", registry.members("launch.metrics").values(), ids=lambda r: r.name)
 @pytest.mark.parametrize("data", [b"", b"\0" * 100, b"\xff\xfe\xfd", b"[" * 100_000, b'{"a":' * 3000, b"a,b\n1"])
 def test_no_reader_raises_anything_but_valueerror(reader, data):
-    source = Source(text="", kind="stdout", name="m", pattern="m=(.+)")
-    if not reader.recognises(source):
-        source = Source(text="", kind="api" if reader.name == "api" else "file", path=f"x.{reader.name}")
-    assert reader.recognises(source) and reader.cap > 0
+    source = source_of(reader)
+    assert reader.cap > 0
     with contextlib.suppress(ValueError, RecursionError):
         reader.read(source, io.BytesIO(data))
 
@@ -204,6 +230,14 @@ def test_a_pattern_that_cannot_work_is_refused_before_the_job_runs(pattern):
         "file:a/../../x.json",
         "stdout:x",
         "stdout:=a",
+        "found:json",
+        "found:json:x.json",
+        "found::x?a",
+        "found:json:../x.json?a",
+        "found:json:/x.json?a",
+        "found:json:%2e%2e/x.json?a",
+        "found:json:a%00b?a",
+        "found:nobody:x?a",
     ],
 )
 def test_a_source_that_is_none_is_refused(source):
@@ -352,10 +386,10 @@ def test_any_log_comes_back_whole_from_csv_and_json_lines(rows):
     assert read_one("csv", "m.csv", table.getvalue().encode()).series == {"loss": expected}
 
 
-@given(st.binary(max_size=300), st.sampled_from(["csv", "json", "jsonl", "yaml"]))
+@given(st.binary(max_size=300), st.sampled_from(list(registry.members("launch.metrics").values())))
 def test_any_bytes_are_numbers_or_a_reason(data, reader):
     try:
-        reading = read_one(reader, f"m.{reader}", data)
+        reading = reader.read(source_of(reader), io.BufferedReader(io.BytesIO(data)))
     except ValueError as error:
         assert str(error)
     else:

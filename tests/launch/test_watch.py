@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from runbook.launch.watch import prepare, read_watch
-from tests.observe.conftest import other_pythons
 from tests.launch.watching import PYTHON, environment, script, watch
+from tests.observe.conftest import other_pythons
 
 READ = "import sys; open('data.txt').read(); print(sys.argv[1:], __name__)"
 
@@ -177,7 +177,7 @@ def test_other_customisations_are_honoured(project: Path) -> None:
     user.mkdir(parents=True)
     (user / "usercustomize.py").write_text("print('user')\n")
     real = os.path.realpath(sys._base_executable)  # type: ignore[attr-defined]
-    seen = watch([real, "-c", "print(1)"], project, env={"PYTHONUSERBASE": str(base)}, folder=project / "w2")
+    seen = watch([real, "-c", "print(1)"], project, env={"PYTHONUSERBASE": str(base)})
     assert seen.stdout == b"user\n1\n"
 
 
@@ -228,10 +228,11 @@ def test_every_end_leaves_the_log_and_is_the_jobs_own(project: Path, end: str, c
     assert seen.watched.processes[0].ended == (code in (1, -signal.SIGINT))
 
 
-def test_an_exception_of_a_signal_handler_is_the_jobs(project: Path) -> None:
-    text = """
+@pytest.mark.parametrize("kind", ["ValueError", "TimeoutError"])
+def test_an_exception_of_a_signal_handler_is_the_jobs(project: Path, kind: str) -> None:
+    text = f"""
 import signal
-class Late(ValueError): pass
+class Late({kind}): pass
 def late(*_): raise Late
 signal.signal(signal.SIGALRM, late)
 caught = 0

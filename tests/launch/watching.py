@@ -3,7 +3,8 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,21 +41,21 @@ def watch(
     stdin: bytes = b"",
     folder: Path | None = None,
     compare: bool = True,
-    before: object = None,
+    before: Callable[[], None] = lambda: None,
 ) -> Seen:
     """Run it plain, then watched; the exit code and every byte of the output are the same."""
-    folder = folder or cwd.parent / f"{cwd.name}.watch"
+    folder = folder or Path(tempfile.mkdtemp(prefix="watch-", dir=cwd.parent))
     command = [str(one) for one in argv]
     plain = environment(env)
 
     def run(variables: Mapping[str, str]) -> subprocess.CompletedProcess[bytes]:
-        if callable(before):
-            before()
         return subprocess.run(
             command, cwd=cwd, env=variables, input=stdin, capture_output=True, timeout=120, check=False
         )
 
+    before()
     expected = run(plain) if compare else None
+    before()
     watched = prepare(folder, plain)
     got = run(watched)
     if expected is not None:

@@ -9,10 +9,14 @@ import costs nothing. Classes stay what they are, and a wrapper calls through wi
 import os
 import sys
 
-_hook = None
+import _runbook_calls as calls
+import _runbook_log as log
+
+_finish = None
 _seeded = set()
 _before = {}
 _SHOWN = 100
+_US = ("_runbook_hook", "_runbook_log", "_runbook_calls", "_runbook_random")
 _STDLIB = os.path.dirname(os.__file__) + os.sep
 _ARGUMENTS = ("seed", "a", "new_seed", "random_state", "state", "new_state", "key")
 _OWN = 4
@@ -31,7 +35,8 @@ def _shown(value):
                 if not isinstance(size, int) or size <= _SHOWN:
                     return " ".join(repr(value).split())[:_SHOWN]
         return "(" + type(value).__name__ + ")"
-    except Exception:
+    except Exception as error:
+        log.guard(error)
         return "(not shown)"
 
 
@@ -47,7 +52,7 @@ def _line():
             importing = importing or name[:17] == "<frozen importlib"
             if name[:7] in ("<stdin>", "<string") or name[:9] == "<ipython-":
                 return name + ":" + str(frame.f_lineno), not importing
-        elif frame.f_globals.get("__name__") not in ("_runbook_random", "_runbook_hook"):
+        elif frame.f_globals.get("__name__") not in _US:
             here = name + ":" + str(frame.f_lineno)
             nearest = nearest or here
             if not ("site-packages" in name or "dist-packages" in name or name.startswith(_STDLIB)):
@@ -70,7 +75,7 @@ def _wrap(owner, name, note, after=None):
     original = getattr(owner, name, None)
     if not callable(original) or hasattr(original, "_runbook_original"):
         return
-    guard = _hook.guard
+    guard = log.guard
 
     def wrapper(*args, **kwargs):
         try:
@@ -119,11 +124,11 @@ def _seeding(label, library="", own=False):
                 return
             values.add(shown)
         if value is None:
-            _hook.count("Y", label, "0", "", line)
+            log.count("Y", label, "0", "", line)
             return
         if library:
             _seeded.add(library)
-        _hook.count("S", label, _shown(value), line)
+        log.count("S", label, _shown(value), line)
 
     return note
 
@@ -177,7 +182,7 @@ def _reseeded():
         _seeded.discard("random")
         _mark("random")
     except BaseException as error:
-        _hook.guard(error)
+        log.guard(error)
 
 
 def _legacy_numpy(module):
@@ -201,7 +206,7 @@ def _sklearn(module):
 def _distributed(module):
     def joined():
         group = module.get_backend(), module.get_world_size(), module.get_rank()
-        _hook.emit("D", "torch", *group)
+        log.emit("D", "torch", *group)
 
     _wrap(module, "init_process_group", lambda args, kwargs: None, joined)
 
@@ -212,14 +217,14 @@ def _multiprocessing(module):
 
     def exit_function(*args, **kwargs):
         original(*args, **kwargs)
-        _hook.finish()
+        _finish()
 
     module._exit_function = exit_function
 
 
 def _httpx(module):
     def note(args, kwargs):
-        _hook.fetched(str(args[1].url))
+        calls.fetched(str(args[1].url))
 
     for owner in (module.Client, module.AsyncClient):
         _wrap(owner, "send", note)
@@ -227,7 +232,7 @@ def _httpx(module):
 
 def _aiohttp(module):
     def note(args, kwargs):
-        _hook.fetched(str(args[2]))
+        calls.fetched(str(args[2]))
 
     _wrap(module.ClientSession, "_request", note)
 
@@ -293,7 +298,7 @@ class _Loader:
         try:
             self._act(module)
         except BaseException as error:
-            _hook.guard(error)
+            log.guard(error)
 
 
 # --- states and switches -----------------------------------------------------------------------------------------
@@ -332,7 +337,7 @@ def _uses(forked):
             # A forked child does not touch torch's generator: its lock cannot be asked for.
             if seeded or (not (forked and name == "torch") and _state(name) != _before[name]):
                 detail = str(sys.modules["torch"].initial_seed()) if name == "torch" else ""
-                _hook.emit("Y", "1", library, str(int(seeded)), detail, "")
+                log.emit("Y", "1", library, str(int(seeded)), detail, "")
 
 
 def _torch_switches(torch):
@@ -379,7 +384,8 @@ def _switches():
     if pools is not None:
         try:
             found = pools.threadpool_info()
-        except Exception:
+        except Exception as error:
+            log.guard(error)
             found = []
         for one in found:
             label = "threadpool " + str(one.get("internal_api")) + " " + str(one.get("prefix"))
@@ -396,20 +402,20 @@ def finish(forked):
     try:
         _uses(forked)
     except BaseException as error:
-        _hook.guard(error)
+        log.guard(error)
     if forked:
         return
     for name, ask in _switches():
         try:
-            _hook.emit("G", name, ask())
+            log.emit("G", name, ask())
         except BaseException as error:
-            _hook.guard(error)
+            log.guard(error)
 
 
-def start(hook):
+def start(finish_process):
     """Wait for the modules of the table; those that are there already are done at once."""
-    global _hook
-    _hook = hook
+    global _finish
+    _finish = finish_process
     sys.meta_path.insert(0, _Finder())
     for name, act in _TABLE.items():
         module = sys.modules.get(name)
@@ -417,4 +423,4 @@ def start(hook):
             try:
                 act(module)
             except BaseException as error:
-                hook.guard(error)
+                log.guard(error)

@@ -19,14 +19,13 @@ def _enter():
         sys.dont_write_bytecode = before and sys.pycache_prefix is not None
         try:
             import _runbook_hook
-            import _runbook_random
 
-            _runbook_hook.start(os.path.dirname(here), _runbook_random)
+            _runbook_hook.start(os.path.dirname(here))
         except Exception:  # The job runs on, unwatched: the reader finds no log of it.
             pass
         sys.dont_write_bytecode = before
-    sys.modules.pop("_runbook_hook", None)
-    sys.modules.pop("_runbook_random", None)
+    for name in ("_runbook_hook", "_runbook_log", "_runbook_calls", "_runbook_random"):
+        sys.modules.pop(name, None)
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != here]
     sys.path_importer_cache.pop(here, None)
 

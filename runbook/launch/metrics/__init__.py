@@ -6,6 +6,7 @@ import errno
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -15,9 +16,31 @@ from runbook import registry
 from runbook.digest.beneath import open_beneath
 from runbook.errors import UsageError
 from runbook.launch import logged
-from runbook.launch.metrics.interface import MetricReader, Reading, Readings, Source, parse_source
-from runbook.model.metric import Metric, Series
+from runbook.launch.metrics.discover import discover
+from runbook.launch.metrics.found import read_found
+from runbook.launch.metrics.interface import (
+    PRINTED,
+    Discovered,
+    MetricReader,
+    Reading,
+    Readings,
+    Source,
+    parse_source,
+)
+from runbook.model.metric import Choice, Metric, Series
 from runbook.model.record import Finding
+
+__all__ = [
+    "Choice",
+    "Discovered",
+    "check_source",
+    "decode_series",
+    "discover",
+    "encode_series",
+    "file_source",
+    "pattern_source",
+    "read_metrics",
+]
 
 
 def file_source(typed: str, root: Path, cwd: Path) -> str:
@@ -34,12 +57,12 @@ def pattern_source(name: str, pattern: str) -> str:
 def check_source(text: str) -> Source:
     """The source, when some reader reads it; raises UsageError. Called before the job runs."""
     source = parse_source(text)
-    _reader(source).check(source)
+    reader_of(source).check(source)
     return source
 
 
 def read_metrics(sources: Sequence[str], root: Path, stdout: Path, *, since: float | None = None) -> Readings:
-    """The metrics of a run that has ended, from its declared sources.
+    """The metrics of a run that has ended, from its declared and found sources.
 
     root: the project's folder, where files are found; stdout: the log of the job's standard output, with what it
     logged itself beside it (see launch.logged).
@@ -53,9 +76,11 @@ def read_metrics(sources: Sequence[str], root: Path, stdout: Path, *, since: flo
     read: list[tuple[Source, str, Series]] = []
     for source in [check_source(text) for text in dict.fromkeys(sources)]:
         reading = _read(source, root, stdout, since, findings)
+        if reading is not None and source.kind == "found":
+            reading = _pinned(source, reading, findings)
         if reading is None or not reading.series:
             absent.append(source.text)
-            if reading is not None:
+            if reading is not None and source.kind != "found":
                 what = "the pattern matched nothing" if source.kind == "stdout" else "holds no number"
                 findings.append(_warn("metric-absent", f"{source.label}: {what}"))
             continue
@@ -96,8 +121,10 @@ def _read(
     source: Source, root: Path, stdout: Path, since: float | None, findings: list[Finding]
 ) -> Reading | None:
     """What one source holds; None, and a finding, where it cannot be read."""
-    reader = _reader(source)
+    reader = reader_of(source)
     try:
+        if source.kind == "found" and source.reader != PRINTED:
+            return read_found(reader, replace(source, since=since), root)
         with _open(source, root, stdout) as stream:
             state = os.fstat(stream.fileno())
             if state.st_size > reader.cap:
@@ -123,9 +150,20 @@ def _read(
 def _open(source: Source, root: Path, stdout: Path) -> BinaryIO:
     if source.kind == "api":
         return stdout.with_name(logged.FILE).open("rb")
-    if source.kind == "stdout":
+    if source.kind != "file":
         return stdout.open("rb")
     return io.BufferedReader(cast("io.FileIO", open_beneath(root, source.path)))
+
+
+def _pinned(source: Source, reading: Reading, findings: list[Finding]) -> Reading:
+    """Of what a found source holds now, the metrics that were taken from it."""
+    gone = [name for name in source.names if name not in reading.series]
+    if gone:
+        more = f" and {len(gone) - 5} more" if len(gone) > 5 else ""
+        findings.append(_warn("metric-absent", f"{source.label}: holds no {', '.join(gone[:5])}{more}"))
+    return Reading(
+        {name: reading.series[name] for name in source.names if name in reading.series}, reading.left_out
+    )
 
 
 def _name(read: Iterable[tuple[Source, str, Series]], findings: list[Finding]) -> dict[str, tuple[Source, Series]]:
@@ -151,14 +189,15 @@ def _name(read: Iterable[tuple[Source, str, Series]], findings: list[Finding]) -
     return named
 
 
-def _reader(source: Source) -> MetricReader:
+def reader_of(source: Source) -> MetricReader:
+    """The reader of a source; raises UsageError where there is none."""
     readers: list[MetricReader] = list(registry.members("launch.metrics").values())
     for reader in readers:
         if reader.recognises(source):
             return reader
     raise UsageError(
         "no reader for this metrics file",
-        source.path,
+        source.path or source.text,
         hint="write metrics as .json, .yaml, .csv, .tsv or .jsonl, or give --metric NAME=REGEX for the output",
         id="metrics-format-unknown",
     )

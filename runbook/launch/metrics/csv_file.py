@@ -7,16 +7,25 @@ import io
 import re
 from typing import BinaryIO
 
-from runbook.launch.metrics.interface import Reading, Source
-from runbook.launch.metrics.numbers import from_rows, parse_number
+from runbook.launch.metrics.filenames import claim_file
+from runbook.launch.metrics.interface import Claim, Reading, Source
+from runbook.launch.metrics.numbers import from_rows, has_axis, parse_number
+
+_MAX_HEADER = 1024 * 1024
+_MAX_UNCOUNTED = 50
+"""Rows of a table that is taken as metrics although no column of it counts steps."""
 
 
 class _Csv:
     name = "csv"
     cap = 64 * 1024 * 1024
+    rank = 0
+
+    def claims(self, path: str) -> Claim | None:
+        return claim_file(path, (".csv", ".tsv", ".log"))
 
     def recognises(self, source: Source) -> bool:
-        return source.suffix in (".csv", ".tsv")
+        return source.reader == self.name or (source.kind == "file" and source.suffix in (".csv", ".tsv"))
 
     def check(self, source: Source) -> None:
         return None
@@ -24,7 +33,10 @@ class _Csv:
     def read(self, source: Source, data: BinaryIO) -> Reading:
         text = io.TextIOWrapper(data, encoding="utf-8-sig", newline="")
         try:
-            return from_rows(_rows(text, source))
+            rows = _rows(text, source)
+            if source.kind == "found" and not has_axis(rows) and len(rows) > _MAX_UNCOUNTED:
+                raise ValueError("is a table of data: no column counts steps")
+            return from_rows(rows)
         except UnicodeDecodeError:
             raise ValueError("is not UTF-8") from None
         except csv.Error as error:
@@ -34,7 +46,9 @@ class _Csv:
 
 
 def _rows(text: io.TextIOWrapper, source: Source) -> list[dict[str, int | float]]:
-    first = text.readline()
+    first = text.readline(_MAX_HEADER)
+    if source.suffix == ".log" and "," not in first:
+        raise ValueError("is no table")
     if source.suffix == ".tsv":
         separator = "\t"
     else:

@@ -6,16 +6,21 @@ import json
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
-from runbook.launch.metrics.interface import Reading, Source
+from runbook.launch.metrics.filenames import claim_file
+from runbook.launch.metrics.interface import Claim, Reading, Source
 from runbook.launch.metrics.numbers import from_tree
 
 
 class _Json:
     name = "json"
     cap = 64 * 1024 * 1024
+    rank = 0
+
+    def claims(self, path: str) -> Claim | None:
+        return claim_file(path, (".json",))
 
     def recognises(self, source: Source) -> bool:
-        return source.suffix == ".json"
+        return source.reader == self.name or (source.kind == "file" and source.suffix == ".json")
 
     def check(self, source: Source) -> None:
         return None

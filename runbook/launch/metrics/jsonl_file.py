@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, BinaryIO
 
-from runbook.launch.metrics.interface import Reading, Source
+from runbook.launch.metrics.filenames import claim_file
+from runbook.launch.metrics.interface import Claim, Reading, Source
 from runbook.launch.metrics.json_file import parse_json
 from runbook.launch.metrics.numbers import from_rows
 
@@ -12,9 +13,13 @@ from runbook.launch.metrics.numbers import from_rows
 class _JsonLines:
     name = "jsonl"
     cap = 64 * 1024 * 1024
+    rank = 0
+
+    def claims(self, path: str) -> Claim | None:
+        return claim_file(path, (".jsonl", ".ndjson"))
 
     def recognises(self, source: Source) -> bool:
-        return source.suffix in (".jsonl", ".ndjson")
+        return source.reader == self.name or (source.kind == "file" and source.suffix in (".jsonl", ".ndjson"))
 
     def check(self, source: Source) -> None:
         return None

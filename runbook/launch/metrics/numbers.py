@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from runbook.launch.metrics.interface import Reading
@@ -38,6 +38,15 @@ class Points:
         self._steps[name].append(step)
         self._values[name].append(to_number(value))
 
+    def add_or_note(self, name: str, step: int, value: float | int) -> None:
+        """One point of another program's log: a name or step that no series can hold is left out, and said so."""
+        if not isinstance(step, int) or abs(step) >= 2**63:
+            self._left_out[f"{name[:80]}: a step beyond 64 bits"] = None
+        elif not name or len(name) > _MAX_NAME or any("\ud800" <= c <= "\udfff" or c < " " for c in name):
+            self._left_out["a name that is empty, too long or no text"] = None
+        else:
+            self.add(name, step, value)
+
     def has(self, name: str) -> bool:
         """Whether this name has points already."""
         return name in self._steps
@@ -66,6 +75,11 @@ def from_rows(rows: Iterable[Mapping[str, Any]], prefix: str = "") -> Reading:
     points = Points()
     _rows(points, list(rows), prefix)
     return points.reading()
+
+
+def has_axis(rows: Sequence[Mapping[str, int | float]]) -> bool:
+    """Whether a column of this table counts steps."""
+    return bool(_axis(rows))
 
 
 def is_number(value: object) -> bool:
@@ -109,7 +123,7 @@ def _walk(points: Points, node: Any, path: str, stem: str) -> None:
 
 
 def _rows(points: Points, rows: list[Mapping[str, Any]], prefix: str) -> None:
-    flat = [dict(_flatten(row, "")) for row in rows]
+    flat = [dict(flatten(row)) for row in rows]
     axis = _axis(flat)
     names: dict[str, str] = {}
     for index, row in enumerate(flat):
@@ -121,18 +135,19 @@ def _rows(points: Points, rows: list[Mapping[str, Any]], prefix: str) -> None:
                 points.add(names[key], step, value)
 
 
-def _flatten(node: Mapping[str, Any], path: str) -> Iterable[tuple[str, int | float]]:
+def flatten(node: Mapping[str, Any], path: str = "") -> Iterable[tuple[str, int | float]]:
+    """The numbers of a nested object, names joined with dots, lists by their places."""
     for key, value in node.items():
         name = f"{path}.{key}" if path else key
         if is_number(value):
             yield name, value
         elif isinstance(value, dict):
-            yield from _flatten(value, name)
+            yield from flatten(value, name)
         elif isinstance(value, list):
-            yield from _flatten({str(i): x for i, x in enumerate(value)}, name)
+            yield from flatten({str(i): x for i, x in enumerate(value)}, name)
 
 
-def _axis(rows: list[dict[str, int | float]]) -> str:
+def _axis(rows: Sequence[Mapping[str, int | float]]) -> str:
     """The column that counts steps: whole numbers in every row."""
     keys = {key.lower(): key for row in rows[:1] for key in row}
     for name in STEP_NAMES:

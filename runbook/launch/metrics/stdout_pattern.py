@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import re2
 
 from runbook.errors import UsageError
-from runbook.launch.metrics.interface import Reading, Source
+from runbook.launch.metrics.interface import Claim, Reading, Source
 from runbook.launch.metrics.numbers import Points, parse_number
 
 _MAX_PATTERN = 4096
@@ -26,6 +26,10 @@ _MAX_MATCHES = 1000
 class _StdoutPattern:
     name = "stdout"
     cap = 256 * 1024 * 1024
+    rank = 2
+
+    def claims(self, path: str) -> Claim | None:
+        return None
 
     def recognises(self, source: Source) -> bool:
         return source.kind == "stdout"

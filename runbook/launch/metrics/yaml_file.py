@@ -6,16 +6,21 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from runbook import yamltext
-from runbook.launch.metrics.interface import Reading, Source
+from runbook.launch.metrics.filenames import claim_file
+from runbook.launch.metrics.interface import Claim, Reading, Source
 from runbook.launch.metrics.numbers import from_tree
 
 
 class _Yaml:
     name = "yaml"
     cap = 4 * 1024 * 1024
+    rank = 0
+
+    def claims(self, path: str) -> Claim | None:
+        return claim_file(path, (".yaml", ".yml"))
 
     def recognises(self, source: Source) -> bool:
-        return source.suffix in (".yaml", ".yml")
+        return source.reader == self.name or (source.kind == "file" and source.suffix in (".yaml", ".yml"))
 
     def check(self, source: Source) -> None:
         return None
