@@ -93,11 +93,16 @@ def command(run: str, line: str | None, log: Path | None, as_json: bool, **optio
     late = [name for name, option in _OF_A_RUN.items() if options[option]] + (["--log"] if log else [])
     said = declaration(root, cwd, options)
     progress = TerminalProgress()
-    if line is not None or (said.command and not find_store(cwd).list()):
-        from runbook.config import parse_command
+    if line is not None or ((said.command or said.stages) and not find_store(cwd).list()):
+        import msgspec
 
-        argv = parse_command(line) if line is not None else said.command
-        request = Request(argv=argv, declaration=said, root=root, cwd=cwd, log=log)
+        from runbook.config import parse_command
+        from runbook.flow import stages
+
+        if line is not None:
+            said = msgspec.structs.replace(said, command=parse_command(line), stages=())
+        job_folder = stages.folder(said, root, cwd)
+        request = Request(argv=stages.command(said), declaration=said, root=root, cwd=job_folder, log=log)
         folder = declare_and_record(request, progress).folder
     elif late:
         hint = "give it to `runbook run`, or declare an unobserved run with --command"

@@ -15,7 +15,7 @@ import msgspec
 from runbook.catalog.store import RunFolder, RunStore
 from runbook.config import Declaration
 from runbook.errors import NeedMissing, UsageError
-from runbook.flow import artifacts, codebase, logged, watched
+from runbook.flow import artifacts, codebase, logged, stages, watched
 from runbook.flow.artifacts import Seen
 from runbook.flow.codebase import Codebase
 from runbook.flow.compose import Declared, Looked, compose
@@ -92,7 +92,7 @@ def declare_and_record(request: Request, progress: Progress = SILENT) -> Ran:
 
 
 def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
-    declaration, root = request.declaration, request.root
+    declaration, root = stages.widened(request.declaration), request.root
     if not request.argv:
         raise UsageError("no command to run", hint="runbook run -- python train.py", id="no-command")
     sources = metric_sources(declaration, root)
@@ -111,7 +111,8 @@ def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
         surroundings = look_at_environment(request, raw)
         declared_inputs = artifacts.look_again(before, progress) if observe else before
         scene = watched.Scene(root, request.cwd, dict(request.env), code, began_ns, folder.watch, folder.objects)
-        saw = _saw(raw, scene, surroundings.probe, declared_inputs, progress)
+        progressed = stages.progressed(declaration.stages, folder.watch, execution.outcome if execution else None)
+        saw = _saw(raw, scene, surroundings.probe, declared_inputs, progressed, progress)
         shutil.rmtree(folder.watch, ignore_errors=True)
         inputs = (*declared_inputs, *saw.inputs)
         sources = (*sources, *said.sources)
@@ -173,21 +174,30 @@ class _Saw:
 
 
 def _saw(
-    raw: Watched | None, scene: watched.Scene, probe: Probe | None, named: tuple[Seen, ...], progress: Progress
+    raw: Watched | None,
+    scene: watched.Scene,
+    probe: Probe | None,
+    named: tuple[Seen, ...],
+    progressed: stages.Progressed,
+    progress: Progress,
 ) -> _Saw:
     if raw is None:
-        return _Saw(scene.code)
+        return _Saw(
+            scene.code, stages=stages.recorded(None, (), progressed), findings=tuple(stages.findings(progressed))
+        )
     found = watched.sort(raw, scene, probe)
     kept, files = watched.in_record(raw, found.files, probe)
     return _Saw(
         code=codebase.narrowed(scene.code, watched.without_products(scene.code, found)),
-        inputs=tuple(watched.inputs(found, scene, named, progress)),
+        inputs=tuple(
+            one for one in watched.inputs(found, scene, named, progress) if not progressed.makes(one.value.path)
+        ),
         written=found.written,
         files=files,
-        stages=watched.stages(raw, found.files),
+        stages=stages.recorded(raw, found.files, progressed),
         seeds=tuple(watched.seeds(raw)),
         watch=observed(kept),
-        findings=(*found.findings, *watched.findings(raw, probe, scene)),
+        findings=(*found.findings, *stages.findings(progressed), *watched.findings(raw, probe, scene)),
     )
 
 
