@@ -129,6 +129,13 @@ class RunStore:
         names = sorted(p.name for p in runs.iterdir() if _ID.fullmatch(p.name)) if runs.is_dir() else []
         return [RunFolder(name, runs / name) for name in names]
 
+    def last_original(self) -> RunFolder:
+        """The last run that has ended and is no replay; where there is none, the last. Raises as `load`."""
+        for folder in reversed(self.list()):
+            if folder.draft.is_file() and folder.read().kind == "original":
+                return folder
+        return self.load("last")
+
     def load(self, wanted: str = "last") -> RunFolder:
         """The run of this id or unique beginning of one, or the `last`. Raises UsageError naming what is there."""
         runs = self.list()
