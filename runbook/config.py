@@ -201,7 +201,7 @@ def parse(text: bytes, where: str = FILE_NAME) -> Declaration:
         return _declaration(file)
     except UsageError as error:
         paths = {"tolerance": ("tolerances", error.value), "size": ("embed_limit",), "stages": ("stages",)}
-        line = _line(node, paths.get(error.id, ("command",)))
+        line = _line(node, paths.get(error.id, ("stages",) if file.stages else ("command",)))
         raise _wrong(where, line, str(error), error.hint) from None
 
 
