@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -136,6 +137,20 @@ class RunStore:
                 return folder
         return self.load("last")
 
+    def others_since(self, folder: RunFolder, moment_ns: int) -> bool:
+        """Whether another run of the project goes on, or ended after this Unix time."""
+        for other in self.list():
+            if other.id != folder.id:
+                try:
+                    ended = other.draft.stat().st_mtime_ns
+                except FileNotFoundError:
+                    ended = None  # It goes on, unless its runbook was killed.
+                    if not _alive(other):
+                        continue
+                if ended is None or ended > moment_ns:
+                    return True
+        return False
+
     def load(self, wanted: str = "last") -> RunFolder:
         """The run of this id or unique beginning of one, or the `last`. Raises UsageError naming what is there."""
         runs = self.list()
@@ -151,6 +166,15 @@ class RunStore:
         listed = "\n".join(f"  {describe(run)}" for run in (found or runs)[-_SHOWN:])
         what = f"{len(found)} runs begin like this" if found else "no such run"
         raise UsageError(what, wanted, hint=f"name one of these, or `last`:\n{listed}", id="no-such-run")
+
+
+def _alive(run: RunFolder) -> bool:
+    """Whether an unfinished run still writes: something of it is younger than an hour."""
+    try:
+        newest = max(path.stat().st_mtime for path in run.path.iterdir())
+    except (OSError, ValueError):
+        return False
+    return newest > time.time() - 3600
 
 
 def find_store(start: Path) -> RunStore:

@@ -134,10 +134,11 @@ def _shown(argv: tuple[str, ...]) -> str:
 
 
 def _seeds(seeds: Sequence[Seed]) -> dict[str, str]:
-    """Name → value; a name that was seen more than once shows all its values in order."""
+    """Name → value; a name that was seen with several values shows them in order."""
     values: dict[str, list[str]] = {}
     for seed in seeds:
-        values.setdefault(seed.name, []).append(seed.value)
+        if seed.value not in values.setdefault(seed.name, []):
+            values[seed.name].append(seed.value)
     return {name: ", ".join(seen) for name, seen in values.items()}
 
 

@@ -110,7 +110,16 @@ def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
         parameters, conflicts = logged.parameters(from_argv(request.argv), said)
         surroundings = look_at_environment(request, raw)
         declared_inputs = artifacts.look_again(before, progress) if observe else before
-        scene = watched.Scene(root, request.cwd, dict(request.env), code, began_ns, folder.watch, folder.objects)
+        scene = watched.Scene(
+            root=root,
+            cwd=request.cwd,
+            env=dict(request.env),
+            code=code,
+            began_ns=began_ns,
+            watch=folder.watch,
+            objects=folder.objects,
+            crowded=store.others_since(folder, began_ns),
+        )
         progressed = stages.progressed(declaration.stages, folder.watch, execution.outcome if execution else None)
         saw = _saw(raw, scene, surroundings.probe, declared_inputs, progressed, progress)
         shutil.rmtree(folder.watch, ignore_errors=True)

@@ -20,6 +20,7 @@ from runbook.model.files import SeenFile
 from runbook.model.manifest import Entry
 from runbook.model.record import Finding, Seed
 from runbook.model.watch import FileUse, Watched
+from runbook.observe.changes import changed_since
 from runbook.observe.files import Surrounding, sort_files
 from runbook.observe.inputs import datasets
 from runbook.observe.probing import Probe
@@ -47,6 +48,8 @@ class Scene:
     watch: Path
     """The watch folder."""
     objects: ObjectStore
+    crowded: bool = False
+    """Whether another run of the project went on at the same time."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Sorted:
 
 def sort(watched: Watched, scene: Scene, probe: Probe | None) -> Sorted:
     """Sort every path that the job touched."""
+    watched, findings = _with_changes(watched, scene)
     present: set[str] = set()
     uses: dict[str, FileUse] = {}
     odd: list[str] = []
@@ -93,7 +97,6 @@ def sort(watched: Watched, scene: Scene, probe: Probe | None) -> Sorted:
     found = datasets(inputs, foreign, never)
     found += [(one.path, True) for one in watched.folders if one.read and not one.written]
     written = [Path(absolute[one.path]) for one in seen if one.written and one.kind in ("output", "input")]
-    findings = []
     if odd:
         text = f"the job used files with names that no bundle can hold: {', '.join(map(repr, odd[:3]))}"
         findings.append(Finding(id="name-not-storable", level="warning", text=text))
@@ -110,6 +113,31 @@ def sort(watched: Watched, scene: Scene, probe: Probe | None) -> Sorted:
         text = f"the job wrote more files than are listed: {some}"
         findings.append(Finding(id="outputs-not-listed", level="note", text=text))
     return Sorted(tuple(seen), tuple(found[:INPUTS_CAP]), tuple(written), uses, tuple(findings))
+
+
+def _with_changes(watched: Watched, scene: Scene) -> tuple[Watched, list[Finding]]:
+    """What was seen, and files of the project that changed meanwhile without being seen: written by native code.
+
+    While another run goes on in the same project nobody knows whose they are.
+    """
+    if scene.crowded:
+        text = "another run went on in this project: what native code wrote meanwhile is nobody's"
+        return watched, [Finding(id="not-seen", level="note", text=text)]
+    paths, lost = changed_since(scene.root, scene.began_ns)
+    known = {one.path for one in watched.files if one.written}
+    crowded = {one.path for one in watched.folders if one.written}
+    new = [path for path in paths if path not in known and path.rpartition("/")[0] not in crowded]
+    uses = {one.path: one for one in watched.files}
+    for path in new:
+        before = uses.get(path)
+        uses[path] = (
+            FileUse(path=path, written=True, first="written", seen_by=())
+            if before is None
+            else msgspec.structs.replace(before, written=True)
+        )
+    return msgspec.structs.replace(watched, files=tuple(uses[path] for path in sorted(uses))), (
+        [Finding(id="not-seen", level="note", text=lost)] if lost else []
+    )
 
 
 def inputs(found: Sorted, scene: Scene, named: Sequence[Seen], progress: Progress) -> list[Seen]:
@@ -268,17 +296,24 @@ def _surrounding(scene: Scene, probe: Probe | None, present: frozenset[str]) -> 
     for one in probe.distributions if probe else ():
         for top in one.imports:
             owners.setdefault(top.partition(".")[0].partition("/")[0], one.name)
+    sites = probe.sites if probe else ()
+    prefixes = (told.stdlib, told.prefix, told.base_prefix) if told else ()
     return Surrounding(
         root=str(scene.root),
         code=frozenset(entry.path for entry in scene.code.entries),
         sizes={entry.path: entry.size for entry in scene.code.entries},
-        sites=probe.sites if probe else (),
+        sites=_and_real(sites),
         owners=owners,
-        interpreter=(told.stdlib, told.prefix, told.base_prefix) if told else (),
+        interpreter=_and_real(prefixes),
         home=scene.env.get("HOME", "").rstrip("/"),
         variables=scene.env,
         present=present,
     )
+
+
+def _and_real(folders: Sequence[str]) -> tuple[str, ...]:
+    """The folders as they are called, and as they are called where every link on the way is followed."""
+    return tuple(dict.fromkeys((*folders, *(os.path.realpath(one) for one in folders))))
 
 
 def _absolute(path: str, root: str) -> str:

@@ -179,9 +179,13 @@ class _Rules:
         hub = next((why for folder, why in self._hubs.items() if _within(path, folder)), "")
         if hub:
             return self._hub(use, hub)
-        if use.first == "written":
+        # What was there before is kept when it is read and then overwritten: this was not there.
+        made = use.read and use.written and not use.kept and relative not in here.code
+        if use.first == "written" or made:
             if _within_any(path, self._config):
                 return "cache", "written to a folder of settings and caches"
+            if not use.seen_by:
+                return "output", "it appeared or changed while the job ran, written by native code"
             return "output", "the job wrote it" + (", then read it" if use.read else "")
         if inside and relative in here.code:
             return self._of_the_project(relative)

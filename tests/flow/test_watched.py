@@ -302,3 +302,11 @@ def test_what_the_job_reads_or_writes_with_a_secret_in_it_goes_by_digest_only(pr
     assert [one["stored"] for one in (*frozen["inputs"], *frozen["outputs"])] == ["reference", "reference"]
     assert sum(f["id"] == "withheld" for f in frozen["findings"]) == 2
     assert all(token.encode() not in p.read_bytes() for p in bundle.rglob("*") if p.is_file())
+
+
+def test_what_native_code_writes_in_the_project_is_an_output_though_nobody_saw_it(project: Project) -> None:
+    script = "import subprocess\nsubprocess.run(['cp', 'data.txt', 'copied.bin'])\nprint('sum: 1')\n"
+    told = run(project, script)
+    assert [o["path"] for o in told["outputs"]] == ["copied.bin"]
+    (seen,) = [f for f in told["files"] if f["path"] == "copied.bin"]
+    assert seen["why"] == "it appeared or changed while the job ran, written by native code"
