@@ -47,10 +47,25 @@ class DeclaredInput(Value, frozen=True, kw_only=True, omit_defaults=True):
     version: str = ""
 
 
+class DeclaredStage(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """One step of a job of several."""
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]+$")]
+    command: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    """Metrics files; they are outputs too."""
+    folder: str = "."
+    """Where it runs, relative to the project's root: the folder of the file that declares it."""
+
+
 class Declaration(Value, frozen=True, kw_only=True, omit_defaults=True):
     """Everything that a person may say about a run. Empty or None: not said."""
 
     command: tuple[str, ...] = ()
+    stages: tuple[DeclaredStage, ...] = ()
+    """In the order in which they run, in the place of a command."""
     name: str = ""
     experiment: str = ""
     inputs: tuple[DeclaredInput, ...] = ()
@@ -98,12 +113,26 @@ def _about(text: str) -> Meta:
     return Meta(description=text)
 
 
+class StageEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """One step of a job of several."""
+
+    name: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]+$", description="Unique; letters, digits, . _ and -.")]
+    command: Annotated[Text | Annotated[tuple[str, ...], Meta(min_length=1)], _about("As `command` of the file.")]
+    inputs: Annotated[tuple[Text, ...], _about("What it reads: data, and outputs of earlier stages.")] = ()
+    outputs: Annotated[tuple[Text, ...], _about("What it writes.")] = ()
+    metrics: Annotated[tuple[Text, ...], _about("Metrics files that it writes.")] = ()
+
+
 class RunbookFile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """runbook.yaml: what a person declares about a run. Every path is relative to this file's folder."""
 
     command: Annotated[
         Text | Annotated[tuple[str, ...], Meta(min_length=1)],
         _about("The job: one line, split into words as a shell would but never run by one, or a list of words."),
+    ] = ()
+    stages: Annotated[
+        tuple[StageEntry, ...],
+        _about("Steps to run in order, in the place of `command`; the first that fails ends."),
     ] = ()
     name: Annotated[str, _about("Name of the run; the bundle is called after it.")] = ""
     experiment: Annotated[str, _about("The experiment that this run belongs to.")] = ""
@@ -171,8 +200,8 @@ def parse(text: bytes, where: str = FILE_NAME) -> Declaration:
     try:
         return _declaration(file)
     except UsageError as error:
-        paths = {"tolerance": ("tolerances", error.value), "size": ("embed_limit",)}
-        line = _line(node, paths.get(error.id, ("command",)))
+        paths = {"tolerance": ("tolerances", error.value), "size": ("embed_limit",), "stages": ("stages",)}
+        line = _line(node, paths.get(error.id, ("stages",) if file.stages else ("command",)))
         raise _wrong(where, line, str(error), error.hint) from None
 
 
@@ -196,6 +225,7 @@ def merge(file: Declaration, options: Declaration) -> Declaration:
 
     return Declaration(
         command=options.command or file.command,
+        stages=options.stages or file.stages,
         name=options.name or file.name,
         experiment=options.experiment or file.experiment,
         image=options.image or file.image,
@@ -268,6 +298,29 @@ def parse_command(text: str) -> tuple[str, ...]:
     return words
 
 
+def _words(command: str | tuple[str, ...]) -> tuple[str, ...]:
+    return parse_command(command) if isinstance(command, str) else command
+
+
+def _stages(file: RunbookFile) -> tuple[DeclaredStage, ...]:
+    names = [one.name for one in file.stages]
+    if file.stages and file.command:
+        raise UsageError("command and stages", hint="say one of them", id="stages")
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError("two stages of one name", twice, hint="give each stage its own name", id="stages")
+    return tuple(
+        DeclaredStage(
+            name=one.name,
+            command=_words(one.command),
+            inputs=one.inputs,
+            outputs=one.outputs,
+            metrics=one.metrics,
+        )
+        for one in file.stages
+    )
+
+
 def _declaration(file: RunbookFile) -> Declaration:
     inputs = [
         DeclaredInput(path=x)
@@ -286,7 +339,8 @@ def _declaration(file: RunbookFile) -> Declaration:
             raise UsageError("not a finite tolerance", tolerance.pattern, hint="relative: 1e-3", id="tolerance")
     limit = file.embed_limit
     return Declaration(
-        command=parse_command(file.command) if isinstance(file.command, str) else file.command,
+        command=_words(file.command),
+        stages=_stages(file),
         name=file.name,
         experiment=file.experiment,
         inputs=tuple(inputs),
@@ -316,7 +370,8 @@ def _explain(message: str, tree: Any, node: yaml.Node | None, where: str) -> Usa
         hint = "docs/runbook-yaml.md shows every key with an example"
         return _wrong(where, _line(node, path), f"{here}: {what[:1].lower()}{what[1:]}", hint)
     key = unknown[1]
-    struct = RunbookFile if not path else Bounds if path[0] == "tolerances" else InputEntry
+    structs: dict[str | int, type[msgspec.Struct]] = {"tolerances": Bounds, "stages": StageEntry}
+    struct = RunbookFile if not path else structs.get(path[0], InputEntry)
     near = difflib.get_close_matches(key, struct.__struct_fields__, 1, 0.5)
     hint = f"did you mean {near[0]}?" if near else "known keys: " + ", ".join(struct.__struct_fields__)
     return _wrong(where, _line(node, (*path, key)), f"unknown key {key}", hint)

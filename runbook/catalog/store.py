@@ -130,6 +130,13 @@ class RunStore:
         names = sorted(p.name for p in runs.iterdir() if _ID.fullmatch(p.name)) if runs.is_dir() else []
         return [RunFolder(name, runs / name) for name in names]
 
+    def last_original(self) -> RunFolder:
+        """The last run that has ended and is no replay; where there is none, the last. Raises as `load`."""
+        for folder in reversed(self.list()):
+            if folder.draft.is_file() and folder.read().kind == "original":
+                return folder
+        return self.load("last")
+
     def others_since(self, folder: RunFolder, moment_ns: int) -> bool:
         """Whether another run of the project goes on, or ended after this Unix time."""
         for other in self.list():

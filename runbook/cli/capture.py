@@ -14,7 +14,6 @@ from runbook.config import Declaration
 from runbook.errors import UsageError
 
 if TYPE_CHECKING:
-    from runbook.catalog.store import RunFolder, RunStore
     from runbook.flow.capture import Captured, Choices
 
 _OF_A_RUN = {
@@ -93,31 +92,28 @@ def command(run: str, line: str | None, log: Path | None, as_json: bool, **optio
     late = [name for name, option in _OF_A_RUN.items() if options[option]] + (["--log"] if log else [])
     said = declaration(root, cwd, options)
     progress = TerminalProgress()
-    if line is not None or (said.command and not find_store(cwd).list()):
-        from runbook.config import parse_command
+    if line is not None or ((said.command or said.stages) and not find_store(cwd).list()):
+        import msgspec
 
-        argv = parse_command(line) if line is not None else said.command
-        request = Request(argv=argv, declaration=said, root=root, cwd=cwd, log=log)
+        from runbook.config import parse_command
+        from runbook.flow import stages
+
+        if line is not None:
+            said = msgspec.structs.replace(said, command=parse_command(line), stages=())
+        job_folder = stages.folder(said, root, cwd)
+        request = Request(argv=stages.command(said), declaration=said, root=root, cwd=job_folder, log=log)
         folder = declare_and_record(request, progress).folder
     elif late:
         hint = "give it to `runbook run`, or declare an unobserved run with --command"
         raise UsageError("a recorded run cannot be declared afterwards", ", ".join(late), hint=hint, id="late")
     else:
-        folder = _last(find_store(cwd)) if run == "last" else find_store(cwd).load(run)
+        folder = find_store(cwd).last_original() if run == "last" else find_store(cwd).load(run)
     captured = freeze(folder, choices_of(said, choices), progress)
     tell(captured)
     if as_json:
         import msgspec
 
         out().print(msgspec.json.encode(captured.summary()).decode(), markup=False)
-
-
-def _last(store: RunStore) -> RunFolder:
-    """The last run that is no replay; where there is none, the store says so."""
-    for folder in reversed(store.list()):
-        if folder.draft.is_file() and folder.read().kind == "original":
-            return folder
-    return store.load("last")
 
 
 def tell(captured: Captured) -> None:

@@ -13,6 +13,7 @@ from runbook.errors import NeedMissing, RunbookError, Terminated, UsageError
 
 VERBS: dict[str, str] = {
     "run": "Run a job under observation and record it.",
+    "init": "Write a runbook.yaml from what was seen.",
     "capture": "Freeze a recorded or declared run into a bundle.",
     "verify": "Check that a bundle is intact; executes nothing.",
     "replay": "Rebuild, rerun and compare a bundle in a sandbox.",

@@ -63,7 +63,7 @@ def declaration(root: Path, cwd: Path, options: dict[str, Any]) -> Declaration:
     """runbook.yaml and the options together, paths relative to the root. The options win."""
     file: Path | None = options.pop("file")
     found = file or next((p for p in (cwd / config.FILE_NAME, root / config.FILE_NAME) if p.is_file()), None)
-    said = _rebased(config.read(found), root, found.absolute().parent) if found else Declaration()
+    said = rebased(config.read(found), root, found.absolute().parent) if found else Declaration()
     limit = options["embed_limit"]
     named = [config.parse_metric(text) for text in options["patterns"]]
     mine = Declaration(
@@ -84,7 +84,7 @@ def declaration(root: Path, cwd: Path, options: dict[str, Any]) -> Declaration:
         embed_limit=None if limit is None else config.parse_size(limit),
         redact=options["redact"],
     )
-    return config.merge(said, _rebased(mine, root, cwd))
+    return config.merge(said, rebased(mine, root, cwd))
 
 
 def _seed(text: str) -> tuple[str, str]:
@@ -94,7 +94,7 @@ def _seed(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _rebased(said: Declaration, root: Path, folder: Path) -> Declaration:
+def rebased(said: Declaration, root: Path, folder: Path) -> Declaration:
     """The same with every path relative to the root where it lies inside it, else absolute."""
     import os
 
@@ -110,4 +110,14 @@ def _rebased(said: Declaration, root: Path, folder: Path) -> Declaration:
         outputs=tuple(map(place, said.outputs)),
         metrics=tuple(map(place, said.metrics)),
         code=tuple(map(place, said.code)),
+        stages=tuple(
+            msgspec.structs.replace(
+                one,
+                inputs=tuple(map(place, one.inputs)),
+                outputs=tuple(map(place, one.outputs)),
+                metrics=tuple(map(place, one.metrics)),
+                folder=place("."),
+            )
+            for one in said.stages
+        ),
     )

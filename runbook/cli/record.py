@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from runbook.model.record import Record
+    from runbook.model.watch import Stage
 
 _MANY = 6
 """Items of a list that are shown."""
@@ -40,6 +41,8 @@ def blocks(record: Record, title: str) -> Iterator[Any]:
     yield _section("Accelerators", _fact("accelerators", record.accelerators))
     yield _section("Host", _rows(record.host))
     yield _section("Seeds", [_Row(s.name, s.value, s.evidence) for s in record.seeds], "no seed was recorded")
+    if record.stages:
+        yield _section("Steps", _steps(record.stages))
     for name, items in (("Input", record.inputs), ("Output", record.outputs)):
         for item in items:
             yield _section(
@@ -59,6 +62,23 @@ def blocks(record: Record, title: str) -> Iterator[Any]:
         yield _section("Masked", [_Row(r.kind, r.where, "") for r in record.redactions])
     if record.extra:
         yield _section("More", (row for k, v in record.extra.items() for row in _plain(k, v)))
+
+
+def _steps(stages: Sequence[Stage]) -> Iterator[_Row]:
+    """What each step read, and from which step it came; what it wrote."""
+    for stage in stages:
+        yield _Row(
+            stage.name, shlex.join(stage.argv), stage.status or ("declared" if stage.declared else "observed")
+        )
+        made = {path: one.name for one in stages if one.name in stage.after for path in one.outputs}
+        for path in stage.inputs[:_MANY]:
+            maker = next((n for o, n in made.items() if path == o or f"{path}/".startswith(f"{o}/")), "")
+            maker = maker or next((n for o, n in made.items() if o.startswith(f"{path}/")), "")
+            yield _Row("  reads", path, f"from {maker}" if maker else "")
+        if len(stage.inputs) > _MANY:
+            yield _Row("  reads", f"and {len(stage.inputs) - _MANY} more", "")
+        if stage.outputs:
+            yield _Row("  writes", _text("", stage.outputs), "")
 
 
 def _section(title: str, rows: Iterable[_Row], empty: str = "") -> Table:

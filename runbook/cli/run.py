@@ -9,8 +9,10 @@ import click
 
 from runbook.cli.capture import freezing
 from runbook.cli.console import TerminalProgress, err
-from runbook.cli.options import declaration, declaring
+from runbook.cli.options import declaration, declaring, rebased
 from runbook.cli.summary import tell_recorded
+from runbook.config import Declaration
+from runbook.errors import UsageError
 
 if TYPE_CHECKING:
     from runbook.flow.run import Trace
@@ -26,10 +28,15 @@ if TYPE_CHECKING:
     show_default=True,
     help="How the job is watched: inside its Python, by strace as well, or not.",
 )
+@click.option(
+    "--stages", "dvc", type=click.Path(path_type=Path), metavar="DVC.YAML", help="Run the stages of a dvc.yaml."
+)
 @click.option("--capture", is_flag=True, help="Freeze the run at once when the job has ended.")
 @freezing
 @click.argument("argv", nargs=-1, type=click.UNPROCESSED, metavar="-- CMD…")
-def command(argv: tuple[str, ...], timeout: float | None, trace: Trace, capture: bool, **options: Any) -> int:
+def command(
+    argv: tuple[str, ...], timeout: float | None, trace: Trace, dvc: Path | None, capture: bool, **options: Any
+) -> int:
     """Run CMD as it is, with its output passed through, and record what decided its result.
 
     \b
@@ -37,18 +44,25 @@ def command(argv: tuple[str, ...], timeout: float | None, trace: Trace, capture:
       runbook run --metric 'rmse=RMSE: ([0-9.]+)' --input data.csv -- python train.py
       runbook run --capture -o result.runbook -- python train.py
 
+    Without CMD it runs the `command` or the `stages` of runbook.yaml; --stages those of a dvc.yaml.
     The record lies in .runbook/ of the project; `runbook show` prints it, `runbook capture` freezes it.
     The exit code is the job's own.
     """
+    from runbook.flow import stages
     from runbook.flow.codebase import find_root
     from runbook.flow.run import Request, run_and_record
 
     cwd = Path.cwd()
     root = find_root(cwd)
     choices = {name: options.pop(name) for name in ("target", "archive", "force", "offline")}
-    said = declaration(root, cwd, options)
+    said = _job(declaration(root, cwd, options), argv, dvc, root)
     request = Request(
-        argv=argv or said.command, declaration=said, root=root, cwd=cwd, timeout=timeout, trace=trace
+        argv=stages.command(said),
+        declaration=said,
+        root=root,
+        cwd=stages.folder(said, root, cwd),
+        timeout=timeout,
+        trace=trace,
     )
     if capture and request.argv:
         from runbook.cli.capture import choices_of, tell
@@ -64,3 +78,24 @@ def command(argv: tuple[str, ...], timeout: float | None, trace: Trace, capture:
     elif ran.exit_code == 0:
         err().print(f"next: runbook capture {ran.folder.id}", markup=False, style="dim")
     return ran.exit_code
+
+
+def _job(said: Declaration, argv: tuple[str, ...], dvc: Path | None, root: Path) -> Declaration:
+    """The declaration with the one job that is meant: CMD, else --stages, else what runbook.yaml says."""
+    import msgspec
+
+    if argv and dvc:
+        raise UsageError("a command and --stages", dvc, hint="give one of them", id="stages")
+    if argv:
+        return msgspec.structs.replace(said, command=argv, stages=())
+    if dvc:
+        from runbook.dvc import read
+
+        stages = rebased(Declaration(stages=read(dvc)), root, dvc.absolute().parent).stages
+        if stages[0].folder.startswith("/"):
+            raise UsageError("a dvc.yaml outside of the project", dvc, hint=f"cd {dvc.parent}", id="stages")
+        return msgspec.structs.replace(said, command=(), stages=stages)
+    if not said.command and not said.stages and Path("dvc.yaml").is_file():
+        hint = "runbook run --stages dvc.yaml, or: runbook run -- dvc repro"
+        raise UsageError("no command to run", hint=hint, id="no-command")
+    return said

@@ -15,6 +15,9 @@ import sys
 SPEC = "/run/runbook/spec.json"
 NOT_FOUND = 127
 """Exit code for a command that the environment does not have, as in a shell."""
+_SHELLS = ("sh", "bash", "dash", "zsh", "ksh", "ash")
+_COMMAND = re.compile(r"-[a-z]*c[a-z]*")
+_PROGRAM = re.compile(r"""(^|[\s;&|('"])[^\s;&|()'"`$<>=]*/bin/([A-Za-z0-9_.-]+)""")
 _PYTHON = re.compile(r"(python|pypy)([0-9]+(\.[0-9]+)?)?")
 
 
@@ -70,6 +73,23 @@ def resolve(command, bin_folder, search):
     return None
 
 
+def translated(argv, bin_folder):
+    """Of `sh -c TEXT`: programs of an environment that TEXT names by their path are the rebuilt environment's."""
+    if os.path.basename(argv[0]) not in _SHELLS:
+        return list(argv)
+
+    def moved(match):
+        name, here = match[2], os.path.exists(os.path.join(bin_folder, match[2]))
+        if _PYTHON.fullmatch(name):
+            return match[1] + (name if here else "python")
+        return match[1] + name if here and not os.path.exists(match[0][len(match[1]) :]) else match[0]
+
+    for at, word in enumerate(argv[1:-1], 1):
+        if _COMMAND.fullmatch(word):
+            return [*argv[: at + 1], _PROGRAM.sub(moved, argv[at + 1]), *argv[at + 2 :]]
+    return list(argv)
+
+
 def shebang(path, bin_folder):
     """The command that the first line of a script asks for, with the environment's Python; None for none."""
     with open(path, "rb") as file:
@@ -107,7 +127,7 @@ def main():
     os.makedirs(cwd, exist_ok=True)
     os.chdir(cwd)
     os.environ["PWD"] = os.getcwd()
-    argv = spec["argv"]
+    argv = translated(spec["argv"], spec["bin"])
     path = resolve(argv[0], spec["bin"], os.environ.get("PATH", ""))
     if path is None:
         stop("command not found in the rebuilt environment: " + ascii(argv[0])[1:-1])

@@ -16,7 +16,7 @@ import platformdirs
 
 from runbook.engine import owner
 from runbook.engine.docker_build import minor, not_installed, substitutions
-from runbook.engine.enter import resolve, restore
+from runbook.engine.enter import resolve, restore, translated
 from runbook.engine.install import compile_modules
 from runbook.engine.interface import Built, Mount, Plan, Sandbox
 from runbook.engine.lock import alone
@@ -132,7 +132,8 @@ class LocalEngine:
         for mount in sandbox.mounts:
             _place(mount, sandbox)
         restore(moved, _inside(sandbox.shape))
-        argv = [moved + word.removeprefix(root) if _below(word, root) else word for word in sandbox.argv]
+        said = translated(sandbox.argv, str(Path(built.python).parent))
+        argv = [moved + word.removeprefix(root) if _below(word, root) else word for word in said]
         with owner.scratch() as home:
             env = {**sandbox.variables, **_clean(built, home)}
             cwd = sandbox.work / sandbox.cwd

@@ -18,7 +18,7 @@ import msgspec
 from runbook.model.code import Shape
 from runbook.model.data import Input
 from runbook.model.environment import Base, Interpreter
-from runbook.model.record import Record
+from runbook.model.record import Record, rewritten
 from runbook.model.text import printable
 from runbook.render import render
 
@@ -132,6 +132,7 @@ class _Placed:
         self._original = _normal(record.job.root)
         prefix = str(PurePosixPath(base.python).parent.parent) if base.python else "/usr/local"
         self.root = WORKSPACE if _taken(self._original, prefix) else self._original
+        self._rewritten = rewritten(record)
         self.inputs = [one for one in record.inputs if one.stored not in ("code", "package")]
         self._home = next((v.value for v in record.job.variables if v.name == "HOME" and not v.redacted), "")
         for one in self.inputs:
@@ -152,8 +153,9 @@ class _Placed:
         """`(source below the scratch folder, quoted target field, options)`."""
         yield "root", quote(mount_field("target", self.root)), ""
         for one in self.inputs:
+            access = "" if one.stored == "embedded" and one.path in self._rewritten else ",readonly"
             target = f"/run/runbook-inputs/{one.name}" if _shaped(one) else self.target(one)
-            yield f"inputs/{one.name}", quote(mount_field("target", target)), ",readonly"
+            yield f"inputs/{one.name}", quote(mount_field("target", target)), access
 
     def spec(self, record: Record) -> dict[str, Any]:
         """What the starter reads."""

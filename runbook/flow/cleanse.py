@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -14,6 +15,7 @@ from runbook.model.fact import Fact
 from runbook.model.job import Job
 from runbook.model.manifest import Entry
 from runbook.model.record import Finding, Record, Redaction
+from runbook.model.watch import Process, Stage, Subprocess, Watched
 from runbook.progress import Progress
 from runbook.trust.secrets import SecretHit, as_error, mask, mask_argv, mask_text, mask_value, scan_files
 
@@ -63,6 +65,7 @@ def cleanse(record: Record, materials: Materials, *, redact: bool, progress: Pro
     )
     patch = _bytes(materials.patch, "data/code.patch", hits)
     texts = {name: _bytes(data, name, hits) for name, data in materials.texts.items()}
+    watch, stages = _watch(record.watch, hits), tuple(_masked(one, hits) for one in record.stages)
     found, _ = scan_files(((e.path, materials.content(e)) for e in materials.code), progress=progress)
     untouched = _untouched(record, found) if not redact else set()
     found = [hit for hit in found if hit.where not in untouched]
@@ -83,6 +86,8 @@ def cleanse(record: Record, materials: Materials, *, redact: bool, progress: Pro
     clean_record = msgspec.structs.replace(
         record,
         job=job,
+        watch=watch,
+        stages=stages,
         sources=sources,
         code=msgspec.structs.replace(record.code, git=git, tree=tree, left_out=(*record.code.left_out, *left_out)),
         environment=msgspec.structs.replace(record.environment, packages=packages),
@@ -148,6 +153,27 @@ def _job(job: Job, hits: list[SecretHit]) -> Job:
         variables.append(msgspec.structs.replace(variable, value=value, redacted=bool(found)))
     parameters = {name: mask_value(name, value, f"parameter {name}")[0] for name, value in job.parameters.items()}
     return msgspec.structs.replace(job, argv=argv, variables=tuple(variables), parameters=parameters)
+
+
+T = TypeVar("T", Process, Subprocess, Stage)
+
+
+def _masked(one: T, hits: list[SecretHit]) -> T:
+    argv, found = mask_argv(one.argv)
+    hits += found
+    return msgspec.structs.replace(one, argv=argv)
+
+
+def _watch(watch: Fact[Watched], hits: list[SecretHit]) -> Fact[Watched]:
+    """Every command line that was seen, and what was written into it."""
+    if watch.value is None:
+        return watch
+    value = msgspec.structs.replace(
+        watch.value,
+        processes=tuple(_masked(one, hits) for one in watch.value.processes),
+        subprocesses=tuple(_masked(one, hits) for one in watch.value.subprocesses),
+    )
+    return msgspec.structs.replace(watch, value=value)
 
 
 def _text(text: str, where: str, hits: list[SecretHit]) -> str:

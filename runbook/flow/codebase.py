@@ -18,6 +18,7 @@ from runbook.model import manifest
 from runbook.model.code import Code, Tree
 from runbook.model.manifest import Entry
 from runbook.model.record import Finding
+from runbook.observe.shell import commands, script
 from runbook.progress import Progress
 
 KEPT_CAP = 256 << 20
@@ -49,7 +50,10 @@ def find_root(cwd: Path) -> Path:
 
 
 def default_name(argv: Sequence[str]) -> str:
-    """A name for the run: the script's stem, else the module's, else the program's."""
+    """A name for the run: the script's stem, else the module's, else the program's; of a shell line, its last."""
+    text = script(argv)
+    if text is not None:
+        argv = (commands(text) or [list(argv)])[-1]
     for before, word in zip(("", *argv), argv, strict=False):
         if word.endswith((".py", ".ipynb", ".sh")):
             return Path(word).stem

@@ -17,8 +17,9 @@ from runbook.compare.verdict import compare
 from runbook.config import Declaration
 from runbook.digest.beneath import open_beneath
 from runbook.engine.interface import Built, Engine
-from runbook.flow import artifacts, watched
+from runbook.flow import artifacts, logged, watched
 from runbook.flow.compose import Declared, Looked, compose
+from runbook.launch.logged import read_logged
 from runbook.launch.metrics import encode_series, read_metrics
 from runbook.launch.metrics.interface import Readings
 from runbook.launch.watch import read_watch
@@ -109,6 +110,7 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
     variables = {v.name: v.value for v in job.variables if not v.redacted}
     probe = parse_probe(ended.probe, "the replay's environment")
     raw = read_watch(folder.watch) if original.watch.known else None
+    said = read_logged(folder.watch, folder.path)
     shutil.rmtree(folder.watch, ignore_errors=True)
     readings = read_metrics(original.sources, ended.work, ended.execution.stdout, since=ended.since)
     files = Declaration(
@@ -132,7 +134,7 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
             variables=tuple(variables),
             sources=original.sources,
             tolerances=original.tolerances,
-            parameters=job.parameters,
+            parameters=logged.replayed(job.parameters, said),
         ),
         Looked(
             context=Context(
@@ -149,7 +151,7 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
             inputs=ended.inputs,
             outputs=outputs,
             readings=readings,
-            findings=absent,
+            findings=[*absent, *said.findings],
             seeds=watched.seeds(raw) if raw else (),
             watch=observed(watched.in_record(raw, (), probe)[0])
             if raw

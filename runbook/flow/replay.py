@@ -24,10 +24,11 @@ from runbook.engine.interface import Built, Engine, Limits, Mount, Plan, Sandbox
 from runbook.errors import EnvironmentNotRebuilt, JobFailed, NeedMissing, Terminated
 from runbook.flow import artifacts, codebase
 from runbook.flow.preflight import Preflight, find_engine, look_ahead
+from runbook.launch.logged import SOURCE
 from runbook.model.data import Input
 from runbook.model.fact import missing, observed
 from runbook.model.metric import Tolerance
-from runbook.model.record import Record
+from runbook.model.record import Record, rewritten
 from runbook.model.verdict import EXIT, Comparison
 from runbook.observe.probing import probe_script
 from runbook.progress import SILENT, Progress
@@ -185,7 +186,7 @@ def _stage(bundle: Bundle, scratch: Path, choices: Choices) -> Stage:
     work.mkdir()
     bundle.unpack(layout.CODE, work)
     mounts, inputs = [], []
-    written = {one.path for one in bundle.record.files if one.written}
+    written = rewritten(bundle.record)
     for one in bundle.record.inputs:
         if one.stored in ("code", "package"):
             inputs.append(one)
@@ -197,7 +198,7 @@ def _stage(bundle: Bundle, scratch: Path, choices: Choices) -> Stage:
                 source = next(source.iterdir())
         else:
             source = artifacts.locate(one, choices.data.get(one.name))
-        if one.kind == "file" and one.path in written and not one.path.startswith("/"):
+        if one.path in written:
             # The job writes over it: a copy among the code, which it may change.
             (work / one.path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, work / one.path)
@@ -220,7 +221,7 @@ def _sandbox(record: Record, stage: Stage, folder: RunFolder, choices: Choices) 
         variables={v.name: v.value for v in record.job.variables if not v.redacted},
         stdout=folder.stdout,
         stderr=folder.stderr,
-        watch=folder.watch if record.watch.known else None,
+        watch=folder.watch if record.watch.known or SOURCE in record.sources else None,
         limits=choices.limits,
         network="allowed" if choices.network else "none",
         gpus=bool(record.accelerators.value and record.accelerators.value.devices),

@@ -15,15 +15,16 @@ import msgspec
 from runbook.catalog.store import RunFolder, RunStore
 from runbook.config import Declaration
 from runbook.errors import NeedMissing, UsageError
-from runbook.flow import artifacts, codebase, watched
+from runbook.flow import artifacts, codebase, logged, stages, watched
 from runbook.flow.artifacts import Seen
 from runbook.flow.codebase import Codebase
 from runbook.flow.compose import Declared, Looked, compose
 from runbook.launch.combine import combine
+from runbook.launch.logged import Logged, read_logged
 from runbook.launch.metrics import discover, encode_series, file_source, pattern_source, read_metrics
 from runbook.launch.native import read_native, starter
 from runbook.launch.process import launch
-from runbook.launch.watch import prepare, read_watch
+from runbook.launch.watch import logging, prepare, read_watch
 from runbook.model import manifest
 from runbook.model.environment import Environment
 from runbook.model.execution import Execution
@@ -35,6 +36,7 @@ from runbook.model.watch import Stage, Watched
 from runbook.observe import libraries, packages
 from runbook.observe.interface import Context
 from runbook.observe.interpreter import find_interpreter
+from runbook.observe.parameters import from_argv
 from runbook.observe.probing import Probe, framework_versions, read_interpreter, run_probe
 from runbook.progress import SILENT, Progress
 
@@ -90,7 +92,7 @@ def declare_and_record(request: Request, progress: Progress = SILENT) -> Ran:
 
 
 def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
-    declaration, root = request.declaration, request.root
+    declaration, root = stages.widened(request.declaration), request.root
     if not request.argv:
         raise UsageError("no command to run", hint="runbook run -- python train.py", id="no-command")
     sources = metric_sources(declaration, root)
@@ -104,6 +106,8 @@ def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
         if not observe:
             _adopt(request, folder)
         raw = _read(request, folder) if observe and request.trace != "none" else None
+        said = read_logged(folder.watch, folder.path)
+        parameters, conflicts = logged.parameters(from_argv(request.argv), said)
         surroundings = look_at_environment(request, raw)
         declared_inputs = artifacts.look_again(before, progress) if observe else before
         scene = watched.Scene(
@@ -116,9 +120,11 @@ def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
             objects=folder.objects,
             crowded=store.others_since(folder, began_ns),
         )
-        saw = _saw(raw, scene, surroundings.probe, declared_inputs, progress)
+        progressed = stages.progressed(declaration.stages, folder.watch, execution.outcome if execution else None)
+        saw = _saw(raw, scene, surroundings.probe, declared_inputs, progressed, progress)
         shutil.rmtree(folder.watch, ignore_errors=True)
         inputs = (*declared_inputs, *saw.inputs)
+        sources = (*sources, *said.sources)
         since = began_ns / 1e9 if observe else None
         found = discover(
             root,
@@ -131,12 +137,13 @@ def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
         )
         sources = (*sources, *found.sources)
         readings = read_metrics(sources, root, folder.stdout, since=since)
-        outputs, absent = artifacts.look_at_outputs(root, declaration, progress, saw.written)
+        named = logged.with_artifacts(declaration, said, root)
+        outputs, absent = artifacts.look_at_outputs(root, named, progress, saw.written)
         findings = [*saw.code.findings, *surroundings.findings, *artifacts.changed_inputs(inputs), *absent]
-        findings += saw.findings
+        findings += [*saw.findings, *said.findings, *conflicts]
         (folder.path / "code.manifest").write_bytes(manifest.render(saw.code.entries))
         record = compose(
-            _declared(request, folder, sources, found.choices),
+            _declared(request, folder, sources, found.choices, said, parameters),
             Looked(
                 context=surroundings.context,
                 execution=execution,
@@ -176,37 +183,52 @@ class _Saw:
 
 
 def _saw(
-    raw: Watched | None, scene: watched.Scene, probe: Probe | None, named: tuple[Seen, ...], progress: Progress
+    raw: Watched | None,
+    scene: watched.Scene,
+    probe: Probe | None,
+    named: tuple[Seen, ...],
+    progressed: stages.Progressed,
+    progress: Progress,
 ) -> _Saw:
     if raw is None:
-        return _Saw(scene.code)
+        return _Saw(
+            scene.code, stages=stages.recorded(None, (), progressed), findings=tuple(stages.findings(progressed))
+        )
     found = watched.sort(raw, scene, probe)
     kept, files = watched.in_record(raw, found.files, probe)
     return _Saw(
         code=codebase.narrowed(scene.code, watched.without_products(scene.code, found)),
-        inputs=tuple(watched.inputs(found, scene, named, progress)),
+        inputs=tuple(
+            one for one in watched.inputs(found, scene, named, progress) if not progressed.makes(one.value.path)
+        ),
         written=found.written,
         files=files,
-        stages=watched.stages(raw, found.files),
+        stages=stages.recorded(raw, found.files, progressed),
         seeds=tuple(watched.seeds(raw)),
         watch=observed(kept),
-        findings=(*found.findings, *watched.findings(raw, probe, scene)),
+        findings=(*found.findings, *stages.findings(progressed), *watched.findings(raw, probe, scene)),
     )
 
 
 def _declared(
-    request: Request, folder: RunFolder, sources: tuple[str, ...], choices: tuple[Choice, ...]
+    request: Request,
+    folder: RunFolder,
+    sources: tuple[str, ...],
+    choices: tuple[Choice, ...],
+    logged: Logged,
+    parameters: dict[str, str],
 ) -> Declared:
     said = request.declaration
     return Declared(
         run=folder.id,
         name=said.name or codebase.default_name(request.argv),
-        experiment=said.experiment,
+        experiment=said.experiment or logged.experiment,
         seeds=tuple(Seed(name=n, value=v, evidence="declared") for n, v in sorted(said.seeds.items())),
         variables=said.env,
         sources=sources,
         choices=choices[:CHOICES_CAP],
         tolerances=said.tolerances,
+        parameters=parameters,
     )
 
 
@@ -282,7 +304,7 @@ def _read(request: Request, folder: RunFolder) -> Watched:
 
 
 def _launch(request: Request, folder: RunFolder) -> Execution:
-    env = request.env if request.trace == "none" else prepare(folder.watch, request.env)
+    env = logging(folder.watch, request.env) if request.trace == "none" else prepare(folder.watch, request.env)
     return launch(
         request.argv,
         request.cwd,

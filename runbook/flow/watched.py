@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from runbook.model.fact import Fact, inferred, observed
 from runbook.model.files import SeenFile
 from runbook.model.manifest import Entry
 from runbook.model.record import Finding, Seed
-from runbook.model.watch import FileUse, Process, Stage, Watched
+from runbook.model.watch import FileUse, Watched
 from runbook.observe.changes import changed_since
 from runbook.observe.files import Surrounding, sort_files
 from runbook.observe.inputs import datasets
@@ -199,42 +199,6 @@ def without_products(code: Codebase, found: Sorted) -> tuple[Entry, ...]:
     return tuple(entry for entry in code.entries if entry.path not in loose)
 
 
-def stages(watched: Watched, files: Iterable[SeenFile]) -> tuple[Stage, ...]:
-    """The steps of the job: none when it had one."""
-    owner: dict[int, int] = {}
-    for process in watched.processes:
-        parent = process.parent
-        owner[process.number] = owner.get(parent, parent) if parent is not None else process.number
-    roots = [process for process in watched.processes if process.parent is None]
-    if len(roots) < 2:
-        return ()
-    read: dict[int, list[str]] = {root.number: [] for root in roots}
-    wrote: dict[int, list[str]] = {root.number: [] for root in roots}
-    for one in files:
-        if one.kind not in ("input", "output"):
-            continue
-        writers = {owner.get(number, number) for number in one.writers}
-        for number in writers:
-            wrote.get(number, []).append(one.path)
-        for number in {owner.get(number, number) for number in one.readers} - writers:
-            read.get(number, []).append(one.path)
-    return tuple(
-        Stage(
-            name=_name(root),
-            argv=root.argv,
-            processes=tuple(n for n, o in owner.items() if o == root.number)[:_KEPT_IN_RECORD],
-            inputs=tuple(sorted(read[root.number])),
-            outputs=tuple(sorted(wrote[root.number])),
-        )
-        for root in roots
-    )
-
-
-def _name(process: Process) -> str:
-    words = [word for word in process.argv[1:] if not word.startswith("-")]
-    return Path(words[0]).name if words else Path(process.executable or "python").name
-
-
 def seeds(watched: Watched) -> list[Seed]:
     """Every seeding call of the job's processes, once, by rank; what a library chose by itself is no seed."""
     ranks = {one.number: one.variables.get("RANK", "") for one in watched.processes}
@@ -329,9 +293,9 @@ def _folded(files: Sequence[SeenFile]) -> tuple[SeenFile, ...]:
 
 def interpreter(watched: Watched, found: Fact[str]) -> Fact[str]:
     """The Python of the first process that was seen, where the command line does not name it by itself."""
-    if found.evidence == "observed" or not watched.processes or not watched.processes[0].executable:
+    executable = next((one.executable for one in watched.processes if one.python and one.executable), "")
+    if found.evidence == "observed" or not executable:
         return found
-    executable = watched.processes[0].executable
     return observed(executable) if found.value in (None, executable) else inferred(found.value or "", found.reason)
 
 

@@ -46,7 +46,7 @@ def combine(inside: Watched, native: Watched | None = None) -> Watched:
     return msgspec.structs.replace(
         inside,
         tracers=tuple(dict.fromkeys((*inside.tracers, *native.tracers))),
-        processes=(*inside.processes, *added),
+        processes=_ordered((*inside.processes, *added), native, numbers),
         files=files,
         folders=folders,
         connections=(
@@ -109,6 +109,20 @@ def _match(inside: Watched, native: Watched) -> tuple[dict[int, int], list[Proce
         for process in others
     ]
     return numbers, added
+
+
+def _ordered(processes: Iterable[Process], native: Watched, numbers: dict[int, int]) -> tuple[Process, ...]:
+    """By start, as only the tracer saw it of all; below the program that started each, also one not in Python."""
+    left = {one.number: one for one in processes}
+    ordered = []
+    for told in native.processes:
+        process = left.pop(numbers[told.number], None)
+        if process is not None:
+            parent = numbers[told.parent] if told.parent is not None else None
+            if process.parent is None and parent != process.number:
+                process = msgspec.structs.replace(process, parent=parent)
+            ordered.append(process)
+    return (*ordered, *left.values())
 
 
 def _files(

@@ -41,6 +41,12 @@ def prepare(folder: Path, env: Mapping[str, str], *, seen_as: str = "") -> dict[
     return {**env, "PYTHONPATH": os.pathsep.join(path), VARIABLE: watch}
 
 
+def logging(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a job that is not watched, but may log by itself (see runbook.api)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return {**env, VARIABLE: str(folder.absolute())}
+
+
 def read_watch(folder: Path) -> Watched:
     """What the logs of a watch folder tell.
 

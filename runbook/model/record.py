@@ -85,3 +85,13 @@ class Record(Value, frozen=True, kw_only=True, omit_defaults=False):
     redactions: tuple[Redaction, ...] = ()
     extra: dict[str, Any] = {}
     """What collectors of other packages found: name → JSON value."""
+
+
+def rewritten(record: Record) -> frozenset[str]:
+    """Paths of the input files below the root that the job, as far as was seen, writes over: it needs copies."""
+    written = {one.path for one in record.files if one.written}
+    return frozenset(
+        one.path
+        for one in record.inputs
+        if one.kind == "file" and not one.path.startswith("/") and (one.path in written or one.changed.value)
+    )

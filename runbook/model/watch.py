@@ -17,7 +17,7 @@ class Process(Value, frozen=True, kw_only=True, omit_defaults=True):
     """One process of the job: the hook entered it, or a system-level tracer saw it."""
 
     number: int
-    """Its place among the job's processes, by start; 0 is the first."""
+    """What it goes by in this record. Processes stand in the order of their start."""
     pid: int
     parent: int | None = None
     """The number of the nearest ancestor that was seen too."""
@@ -134,16 +134,22 @@ class Distributed(Value, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Stage(Value, frozen=True, kw_only=True, omit_defaults=True):
-    """One step of a job: a process that no other watched process started, with all that it started."""
+    """One step of a job: as declared, or a program that the job's own shell or make started, with all below it."""
 
     name: str
-    """Short, for a person: the script or module."""
+    """Unique: as declared, else the script or module."""
     argv: tuple[str, ...]
     processes: tuple[int, ...]
     """Numbers of its processes, the first few."""
     inputs: tuple[str, ...] = ()
     """Paths as in `Record.files`: read and not made by this step."""
     outputs: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    """Names of the earlier steps whose outputs it read."""
+    declared: bool = False
+    """Whether it was declared; else it was seen."""
+    status: Literal["completed", "failed", "not run", ""] = ""
+    """How a declared step ended; empty when that is not known."""
 
 
 class Watched(Value, frozen=True, kw_only=True, omit_defaults=True):

@@ -14,9 +14,9 @@ from shutil import which
 
 from runbook.model.fact import Fact, inferred, missing, observed
 from runbook.observe.launchers import LAUNCHERS, Unknown
+from runbook.observe.shell import SHELLS, commands, script
 
 _PYTHON = re.compile(r"(python|pypy)(\d+(\.\d+)*)?t?d?(\.exe)?")
-_SHELLS = frozenset(("sh", "bash", "dash", "zsh", "ksh", "ash", "busybox"))
 _PREFIXES = frozenset(
     (
         *("nice", "nohup", "time", "stdbuf", "taskset", "numactl", "ionice"),
@@ -92,7 +92,7 @@ def _follow(argv: list[str], search: _Search) -> Fact[str]:
         raise Unknown(f"{argv[0]} is not found")
     if _PYTHON.fullmatch(name):
         return _settle(path, search)
-    if name in _SHELLS:
+    if name in SHELLS:
         return _follow_shell(argv, search)
     if name in ("make", "gmake"):
         return _follow_text(_makefile(argv, search), "make", search)
@@ -136,9 +136,10 @@ def _follow_prefix(name: str, words: list[str], search: _Search) -> Fact[str]:
 def _follow_shell(argv: list[str], search: _Search) -> Fact[str]:
     """`sh -c TEXT` or `bash SCRIPT`."""
     name = Path(argv[0]).name
-    for at, word in enumerate(argv[1:], 1):
-        if re.fullmatch(r"-[a-z]*c[a-z]*", word):
-            return _follow_text(argv[at + 1] if at + 1 < len(argv) else "", f"{name} -c", search)
+    text = script(argv)
+    if text is not None:
+        return _follow_text(text, f"{name} -c", search)
+    for word in argv[1:]:
         if not word.startswith(("-", "+")) and (path := _script(word, search)):
             return _follow_text(_head(path).decode(errors="replace"), f"the script {word}", search)
     raise Unknown(f"{name} reads its commands from standard input")
@@ -163,7 +164,7 @@ def _makefile(argv: list[str], search: _Search) -> str:
 def _follow_text(text: str, what: str, search: _Search) -> Fact[str]:
     """The first command of a shell text that leads to a Python; else the Python that PATH offers."""
     deeper = search.deeper(f"from the text of {what}")
-    for words in _commands(text):
+    for words in commands(text):
         activated = _activation(words, deeper)
         if activated:
             deeper = replace(
@@ -180,27 +181,6 @@ def _follow_text(text: str, what: str, search: _Search) -> Fact[str]:
     if python is None:
         raise Unknown(f"no Python in {what}, and none on PATH")
     return _settle(python, replace(deeper, guess=f"{what} names no Python; this is the first on PATH"))
-
-
-def _commands(text: str) -> list[list[str]]:
-    """The simple commands of a shell text, roughly: a shell's whole grammar is not needed to find a program."""
-    found = []
-    for line in text.replace("\\\n", " ").splitlines():
-        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
-        lexer.whitespace_split = True
-        lexer.commenters = "#"
-        try:
-            words = list(lexer)
-        except ValueError:
-            words = line.split()
-        command: list[str] = []
-        for word in [*words, ";"]:
-            if set(word) <= set(";&|()"):
-                found += [command] if command else []
-                command = []
-            elif command or word not in ("do", "then", "else", "if", "while", "{", "!"):
-                command.append(word)
-    return found
 
 
 def _activation(words: list[str], search: _Search) -> str:
@@ -227,7 +207,7 @@ def _follow_file(path: Path, search: _Search) -> Fact[str]:
         return _settle(Path(long[1].strip('"')), search)
     if Path(words[0]).name == "env":
         return _follow(words, search.deeper())
-    if Path(words[0]).name in _SHELLS:
+    if Path(words[0]).name in SHELLS:
         return _follow_text(os.fsdecode(rest), f"the script {path.name}", search)
     if _PYTHON.fullmatch(Path(words[0]).name):
         return _settle(Path(words[0]), search)

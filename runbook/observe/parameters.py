@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from runbook.observe.names import looks_secret
+from runbook.observe.shell import commands, script
 
 _NUMBER = re.compile(r"[-+]?(\d+(_\d+)*\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _OPTION = re.compile(r"--?([A-Za-z][A-Za-z0-9_.-]*)(=(.*))?", re.DOTALL)
@@ -35,7 +36,17 @@ def from_argv(argv: Sequence[str]) -> dict[str, str]:
 
 
 def given(argv: Sequence[str]) -> Iterator[Given]:
-    """The parameters of the job's own program, in their order."""
+    """The parameters of the job's own program, in their order; of a shell line, those of its Python commands."""
+    text = script(argv)
+    if text is None:
+        yield from _given(argv)
+        return
+    for words in commands(text):
+        if "-m" in words[:-1] or any(_SCRIPT.fullmatch(word) for word in words):
+            yield from _given(words)
+
+
+def _given(argv: Sequence[str]) -> Iterator[Given]:
     words = _own_words(argv)
     position = 0
     at = 0

@@ -85,7 +85,7 @@ def test_an_empty_file_declares_nothing():
     ("text", "line", "says", "hint"),
     [
         ("name: x\nmetrix: [a]", 2, "unknown key metrix", "did you mean metrics?"),
-        ("zzz: 1", 1, "unknown key zzz", "known keys: command, name"),
+        ("zzz: 1", 1, "unknown key zzz", "known keys: command, stages, name"),
         ("inputs:\n- path: a\n  nmae: b", 3, "unknown key nmae", "did you mean name?"),
         ("inputs:\n- a\n- path: b\n  name: 'a b'", 4, "inputs.1.name", ""),
         ("tolerances:\n  a: {relative: 1}\n  b: {relativ: 1}", 3, "unknown key relativ", "did you mean relative?"),
@@ -99,6 +99,11 @@ def test_an_empty_file_declares_nothing():
         ("name: x\nembed_limit: 3 parsec", 2, "not a size", "64MiB"),
         ("\n\ncommand: 'a \"b'", 3, "not a command", "close the quote"),
         ("command: []", 1, "command", ""),
+        ("name: x\nstages: [{name: a, command: b}]\ncommand: c", 2, "command and stages", "one of them"),
+        ("stages:\n- {name: a, command: b}\n- {name: a, command: c}", 1, "two stages of one name", "its own name"),
+        ("stages:\n- name: a\n  command: b\n  deps: [c]", 4, "unknown key deps", "inputs"),
+        ("stages:\n- name: a b\n  command: c", 2, "stages.0.name", ""),
+        ("stages:\n- name: a\n  command: 'b \"'", 1, "not a command", "close the quote"),
         ("redact: yes", 1, "redact: expected `bool`", ""),
         ("name: x\nname: y", 2, "the key name stands here twice", ""),
         ("a: &x [1]\nb: *x", 2, "aliases", ""),
@@ -276,3 +281,14 @@ def test_any_shape_under_known_keys_is_a_declaration_or_a_usage_error_with_a_lin
         parse(json.dumps(tree).encode())
     except UsageError as error:
         assert "line 1" in str(error)
+
+
+def test_stages_are_read_with_their_commands_split_into_words():
+    said = parse(
+        b"stages:\n- {name: a, command: 'x \"y z\"', outputs: [o]}\n- {name: b, command: [p, q], inputs: [o]}"
+    )
+    assert [(s.name, s.command, s.inputs, s.outputs) for s in said.stages] == [
+        ("a", ("x", "y z"), (), ("o",)),
+        ("b", ("p", "q"), ("o",), ()),
+    ]
+    assert merge(said, Declaration(name="n")).stages == said.stages

@@ -48,7 +48,7 @@ def defects(readings):
 
 
 def test_the_registry_finds_every_reader():
-    declared = {"csv", "json", "jsonl", "stdout", "yaml"}
+    declared = {"api", "csv", "json", "jsonl", "stdout", "yaml"}
     found = {"dvclive", "mlflow", "mlflow-sqlite", "printed", "tensorboard", "trainer-state", "wandb"}
     assert set(registry.members("launch.metrics")) == declared | found
 
@@ -59,6 +59,7 @@ def source_of(reader):
         source
         for source in (
             Source(text="", kind="stdout", name="m", pattern="m=(.+)"),
+            Source(text="", kind="api"),
             Source(text="", kind="file", path=f"x.{reader.name}"),
             Source(text="", kind="found", path="0/" + "a" * 32 + "/metrics/x.tsv", reader=reader.name),
         )

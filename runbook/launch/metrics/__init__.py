@@ -15,6 +15,7 @@ import msgspec
 from runbook import registry
 from runbook.digest.beneath import open_beneath
 from runbook.errors import UsageError
+from runbook.launch import logged
 from runbook.launch.metrics.discover import discover
 from runbook.launch.metrics.found import read_found
 from runbook.launch.metrics.interface import (
@@ -63,7 +64,8 @@ def check_source(text: str) -> Source:
 def read_metrics(sources: Sequence[str], root: Path, stdout: Path, *, since: float | None = None) -> Readings:
     """The metrics of a run that has ended, from its declared and found sources.
 
-    root: the project's folder, where files are found; stdout: the log of the job's standard output.
+    root: the project's folder, where files are found; stdout: the log of the job's standard output, with what it
+    logged itself beside it (see launch.logged).
     since: when the job started, seconds since the epoch: a file that nobody touched after it is another run's.
     A source that gives nothing is a finding and named in `missing`. A name that two sources give is prefixed with
     its source in both, so that what it means does not depend on which of them a replay still has.
@@ -146,6 +148,8 @@ def _read(
 
 
 def _open(source: Source, root: Path, stdout: Path) -> BinaryIO:
+    if source.kind == "api":
+        return stdout.with_name(logged.FILE).open("rb")
     if source.kind != "file":
         return stdout.open("rb")
     return io.BufferedReader(cast("io.FileIO", open_beneath(root, source.path)))

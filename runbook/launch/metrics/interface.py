@@ -28,13 +28,14 @@ _SAFE = " /.,:()[]@+*'#=-_"
 
 @dataclass(frozen=True)
 class Source:
-    """Where metrics come from: `file:PATH`, `stdout:NAME=REGEX` or `found:READER:PATH?NAME&NAME`."""
+    """Where metrics come from: `file:PATH`, `stdout:NAME=REGEX`, `found:READER:PATH?NAME&NAME` or `api:`."""
 
     text: str
     """The source as written, kept in Record.sources so that a replay reads with the same code."""
-    kind: Literal["file", "stdout", "found"]
+    kind: Literal["file", "stdout", "found", "api"]
     path: str = ""
-    """Relative to the project's root, POSIX. Of a found source: file or folder; empty: the root, or the output."""
+    """Relative to the project's root, POSIX. Of a found source: file or folder; empty: the root, or the output.
+    Of what the job logged itself: `api`."""
     name: str = ""
     """The metric that a pattern names."""
     pattern: str = ""
@@ -150,6 +151,8 @@ def parse_source(text: str) -> Source:
         name, equals, pattern = rest.partition("=")
         if name.strip() and equals and pattern:
             return Source(text=text, kind="stdout", name=name.strip(), pattern=pattern)
+    if text == "api:":
+        return Source(text=text, kind="api", path="api")
     if kind == "found":
         reader, colon, where = rest.partition(":")
         quoted, mark, names = where.partition("?")
