@@ -41,6 +41,7 @@ _OPEN_FILES = 16384
 _MEMORY_SHARE = 0.9
 """Share of the machine's memory that a job gets when no limit is asked for."""
 _PROBE_CAP = 64 << 20
+_HOST = "runbook"
 
 
 def run(daemon: Daemon, built: Built, sandbox: Sandbox, progress: Progress) -> Execution:
@@ -66,6 +67,8 @@ def run(daemon: Daemon, built: Built, sandbox: Sandbox, progress: Progress) -> E
         shutil.copyfile(enter.__file__, folder / "enter.py")
         host = _limits(daemon, sandbox.limits) | {
             "network_mode": "none" if sandbox.network == "none" else "bridge",
+            # Processes of one job find each other by their host's name, which nobody else resolves here.
+            "extra_hosts": {_HOST: "127.0.0.1"} if sandbox.network == "none" else None,
             "mounts": [*_binds(place, folder, sandbox.watch)],
             "tmpfs": _tmpfs(place, image, sandbox.limits, user),
             "device_requests": gpu.request() if sandbox.gpus else None,
@@ -79,7 +82,7 @@ def run(daemon: Daemon, built: Built, sandbox: Sandbox, progress: Progress) -> E
             user=user,
             environment=environment,
             working_dir="/",
-            hostname="runbook",
+            hostname=_HOST,
         ) as name:
             ended = container.run(
                 daemon.api,
