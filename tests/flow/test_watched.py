@@ -314,7 +314,12 @@ def test_what_native_code_writes_in_the_project_is_an_output_though_nobody_saw_i
 
 @pytest.mark.docker
 def test_processes_of_a_job_find_each_other_by_their_hosts_name_without_a_network(project: Project) -> None:
-    script = "import socket\nserver = socket.create_server(('', 0))\nwhere = (socket.gethostname(), server.getsockname()[1])\n"
-    run(project, script + "socket.create_connection(where, timeout=20)\nprint('sum: 1')\n")
+    script = """
+import socket
+server = socket.create_server(("", 0))
+socket.create_connection((socket.gethostname(), server.getsockname()[1]), timeout=20)
+print("sum: 1")
+"""
+    run(project, script)
     done = project.runbook("replay", project.capture("x.runbook"), "--engine", "docker")
     assert done.code == 0, done.err
