@@ -5,37 +5,36 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Literal
 
 from runbook.catalog.store import RunFolder, RunStore
 from runbook.config import Declaration
 from runbook.errors import NeedMissing, UsageError
-from runbook.flow import artifacts, codebase, watched
-from runbook.flow.artifacts import Seen
-from runbook.flow.codebase import Codebase
-from runbook.flow.compose import Declared, Looked, compose
-from runbook.launch.combine import combine
-from runbook.launch.metrics import encode_series, file_source, pattern_source, read_metrics
-from runbook.launch.native import read_native, starter
+from runbook.flow import artifacts, codebase
 from runbook.launch.process import launch
 from runbook.launch.watch import prepare, read_watch
 from runbook.model import manifest
-from runbook.model.environment import Environment
-from runbook.model.execution import Execution
 from runbook.model.fact import Fact, declared, inferred, missing, observed
-from runbook.model.files import SeenFile
-from runbook.model.record import Finding, Record, Seed
-from runbook.model.watch import Stage, Watched
-from runbook.observe import libraries, packages
-from runbook.observe.interface import Context
-from runbook.observe.interpreter import find_interpreter
-from runbook.observe.probing import Probe, framework_versions, read_interpreter, run_probe
+from runbook.model.record import Finding, Seed
 from runbook.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from runbook.flow import watched
+    from runbook.flow.artifacts import Seen
+    from runbook.flow.codebase import Codebase
+    from runbook.flow.compose import Declared
+    from runbook.model.environment import Environment
+    from runbook.model.execution import Execution
+    from runbook.model.files import SeenFile
+    from runbook.model.record import Record
+    from runbook.model.watch import Stage, Watched
+    from runbook.observe.interface import Context
+    from runbook.observe.probing import Probe
+
+# NOTE: The job waits for what is imported here. What is needed when it has ended is imported then, in functions.
 
 Trace = Literal["python", "native", "none"]
 
@@ -100,6 +99,10 @@ def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
         execution = _launch(request, folder) if observe else None
         if not observe:
             _adopt(request, folder)
+        from runbook.flow import watched
+        from runbook.flow.compose import Looked, compose
+        from runbook.launch.metrics import encode_series, read_metrics
+
         raw = _read(request, folder) if observe and request.trace != "none" else None
         surroundings = look_at_environment(request, raw)
         declared_inputs = artifacts.look_again(before, progress) if observe else before
@@ -133,6 +136,8 @@ def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
             (folder.path / f"input-{one.value.name}.manifest").write_bytes(manifest.render(one.entries))
         (folder.path / "series.json").write_bytes(encode_series(readings.series))
         if surroundings.probe is not None:
+            import msgspec
+
             (folder.path / "probe.json").write_bytes(msgspec.json.encode(surroundings.probe))
         folder.write(record)
     return Ran(folder, record, _exit_code(execution))
@@ -155,6 +160,8 @@ class _Saw:
 def _saw(
     raw: Watched | None, scene: watched.Scene, probe: Probe | None, named: tuple[Seen, ...], progress: Progress
 ) -> _Saw:
+    from runbook.flow import watched
+
     if raw is None:
         return _Saw(scene.code)
     found = watched.sort(raw, scene, probe)
@@ -172,6 +179,8 @@ def _saw(
 
 
 def _declared(request: Request, folder: RunFolder, sources: tuple[str, ...]) -> Declared:
+    from runbook.flow.compose import Declared
+
     said = request.declaration
     return Declared(
         run=folder.id,
@@ -186,12 +195,22 @@ def _declared(request: Request, folder: RunFolder, sources: tuple[str, ...]) -> 
 
 def metric_sources(declaration: Declaration, root: Path) -> tuple[str, ...]:
     """The metric sources as a record keeps them; raises UsageError for one that nothing reads."""
+    if not (declaration.metrics or declaration.patterns):
+        return ()
+    from runbook.launch.metrics import file_source, pattern_source
+
     files = [file_source(path, root, root) for path in declaration.metrics]
     return (*files, *(pattern_source(name, pattern) for name, pattern in declaration.patterns.items()))
 
 
 def look_at_environment(request: Request, seen: Watched | None) -> Surroundings:
     """Find the job's own Python and ask it what is installed. seen: what was watched of the job."""
+    from runbook.flow import watched
+    from runbook.observe import libraries, packages
+    from runbook.observe.interface import Context
+    from runbook.observe.interpreter import find_interpreter
+    from runbook.observe.probing import run_probe
+
     named = request.declaration.python
     interpreter: Fact[str] = declared(named) if named else find_interpreter(request.argv, request.cwd, request.env)
     if seen is not None and not named:
@@ -221,6 +240,10 @@ def look_at_environment(request: Request, seen: Watched | None) -> Surroundings:
 
 def observed_environment(interpreter: Fact[str], probe: Probe, library_path: str = "") -> Environment:
     """The environment as its own Python tells it; lock, base and id are made at capture."""
+    from runbook.model.environment import Environment
+    from runbook.observe import libraries, packages
+    from runbook.observe.probing import framework_versions, read_interpreter
+
     value = read_interpreter(probe)
     return Environment(
         interpreter=inferred(value, interpreter.reason) if interpreter.evidence == "inferred" else observed(value),
@@ -236,6 +259,8 @@ def observed_environment(interpreter: Fact[str], probe: Probe, library_path: str
 
 def empty_environment(reason: str) -> Environment:
     """The environment of a job whose Python could not be asked."""
+    from runbook.model.environment import Environment
+
     return Environment(
         interpreter=missing(reason),
         os_packages=missing(reason),
@@ -251,12 +276,20 @@ def _later() -> Fact[Any]:
 
 def _read(request: Request, folder: RunFolder) -> Watched:
     """What the tracers saw, together."""
+    from runbook.launch.combine import combine
+    from runbook.launch.native import read_native
+
     seen = read_watch(folder.watch)
     return combine(seen, read_native(folder.watch, request.cwd) if request.trace == "native" else None)
 
 
 def _launch(request: Request, folder: RunFolder) -> Execution:
     env = request.env if request.trace == "none" else prepare(folder.watch, request.env)
+    before: Sequence[str] = ()
+    if request.trace == "native":
+        from runbook.launch.native import starter
+
+        before = starter(folder.watch)
     return launch(
         request.argv,
         request.cwd,
@@ -265,7 +298,7 @@ def _launch(request: Request, folder: RunFolder) -> Execution:
         stderr=folder.stderr,
         timeout=request.timeout,
         tee=request.tee,
-        starter=starter(folder.watch) if request.trace == "native" else (),
+        starter=before,
     )
 
 
