@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 PATHS := runbook tests examples
 
-.PHONY: help setup demo test lint format examples cases bench golden dist clean
+.PHONY: help setup demo test lint format examples cases gallery bench golden dist clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ examples: .venv/.core ## Capture and replay every example; fails on a wrong verd
 
 cases: .venv/.core ## Capture and replay public training scripts, unedited (CASES_DIR=… where they are checked out)
 	@$(BIN)/python tests/cases $(ARGS)
+
+gallery: .venv/.core ## Run a folder of scripts plain and watched, and compare (SCRIPTS_DIR=… SCRIPTS_PYTHON=…)
+	@$(BIN)/python tests/cases/gallery.py $(ARGS)
 
 bench: .venv/.test ## Ratios to the best peers, from one run; ARGS="--full" for the big sizes
 	@$(BIN)/python tests/bench $(ARGS)

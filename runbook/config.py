@@ -5,7 +5,6 @@ The same Declaration holds what runbook.yaml says and what the command line says
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import shlex
@@ -372,6 +371,8 @@ def _explain(message: str, tree: Any, node: yaml.Node | None, where: str) -> Usa
     key = unknown[1]
     structs: dict[str | int, type[msgspec.Struct]] = {"tolerances": Bounds, "stages": StageEntry}
     struct = RunbookFile if not path else structs.get(path[0], InputEntry)
+    import difflib
+
     near = difflib.get_close_matches(key, struct.__struct_fields__, 1, 0.5)
     hint = f"did you mean {near[0]}?" if near else "known keys: " + ", ".join(struct.__struct_fields__)
     return _wrong(where, _line(node, (*path, key)), f"unknown key {key}", hint)

@@ -6,8 +6,8 @@ killed.
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -15,15 +15,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from runbook.catalog.objects import ObjectStore
 from runbook.digest.atomic import write_atomic
 from runbook.errors import UsageError
-from runbook.model.record import Record
 from runbook.model.text import printable
+
+if TYPE_CHECKING:
+    from runbook.model.record import Record
 
 FOLDER: Final = ".runbook"
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
@@ -74,6 +76,8 @@ class RunFolder:
 
     def read(self) -> Record:
         """The draft; raises UsageError when it is absent or not a record of this version."""
+        from runbook.model.record import Record
+
         try:
             return msgspec.json.decode(self.draft.read_bytes(), type=Record)
         except FileNotFoundError:
@@ -104,7 +108,7 @@ class RunStore:
         if not ignore.exists():
             write_atomic(ignore, b"*\n")
         while True:
-            id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+            id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
             folder = RunFolder(id, runs / id)
             try:
                 folder.path.mkdir(mode=0o700)

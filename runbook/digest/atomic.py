@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import tempfile
@@ -108,6 +107,8 @@ def _renameat2(source: Path, target: Path, flag: int) -> bool:
     renameat2 = getattr(_libc(), "renameat2", None)
     if renameat2 is None:
         return False
+    import ctypes
+
     if renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flag) == 0:
         return True
     if ctypes.get_errno() in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
@@ -116,10 +117,14 @@ def _renameat2(source: Path, target: Path, flag: int) -> bool:
 
 
 def _failure(path: Path) -> OSError:
+    import ctypes
+
     number = ctypes.get_errno()
     return OSError(number, os.strerror(number), str(path))
 
 
 @cache
 def _libc() -> Any:
+    import ctypes  # Slow to load, and most commands rename nothing in this way.
+
     return ctypes.CDLL(None, use_errno=True)

@@ -1,47 +1,26 @@
-"""`run`: look at code and inputs → launch → look again → ask the environment → read metrics → keep."""
+"""`run`: look at code and inputs → launch → account for what it did (account.py). The job waits for all of this."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
-
-import msgspec
+from typing import TYPE_CHECKING, Literal
 
 from runbook.catalog.store import RunFolder, RunStore
 from runbook.config import Declaration
-from runbook.errors import NeedMissing, UsageError
-from runbook.flow import artifacts, codebase, logged, stages, watched
-from runbook.flow.artifacts import Seen
-from runbook.flow.codebase import Codebase
-from runbook.flow.compose import Declared, Looked, compose
-from runbook.launch.combine import combine
-from runbook.launch.logged import Logged, read_logged
-from runbook.launch.metrics import discover, encode_series, file_source, pattern_source, read_metrics
-from runbook.launch.native import read_native, starter
+from runbook.errors import UsageError
+from runbook.flow import artifacts, codebase
 from runbook.launch.process import launch
-from runbook.launch.watch import logging, prepare, read_watch
-from runbook.model import manifest
-from runbook.model.environment import Environment
-from runbook.model.execution import Execution
-from runbook.model.fact import Fact, declared, inferred, missing, observed
-from runbook.model.files import SeenFile
-from runbook.model.metric import Choice
-from runbook.model.record import Finding, Record, Seed
-from runbook.model.watch import Stage, Watched
-from runbook.observe import libraries, packages
-from runbook.observe.interface import Context
-from runbook.observe.interpreter import find_interpreter
-from runbook.observe.parameters import from_argv
-from runbook.observe.probing import Probe, framework_versions, read_interpreter, run_probe
+from runbook.launch.watch import logging, prepare
 from runbook.progress import SILENT, Progress
 
-CHOICES_CAP = 300
-"""Numbers that a record names as taken for a metric or left out."""
+if TYPE_CHECKING:
+    from runbook.model.execution import Execution
+    from runbook.model.record import Record
+
 Trace = Literal["python", "native", "none"]
 
 
@@ -71,16 +50,6 @@ class Ran:
     exit_code: int
 
 
-@dataclass(frozen=True)
-class Surroundings:
-    """The job's environment as its own Python tells it."""
-
-    context: Context
-    probe: Probe | None
-    environment: Environment
-    findings: tuple[Finding, ...]
-
-
 def run_and_record(request: Request, progress: Progress = SILENT) -> Ran:
     """Run the job under observation and keep its record; a failing job is a record too."""
     return _record(request, observe=True, progress=progress)
@@ -92,7 +61,11 @@ def declare_and_record(request: Request, progress: Progress = SILENT) -> Ran:
 
 
 def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
-    declaration, root = stages.widened(request.declaration), request.root
+    if request.declaration.stages:
+        from runbook.flow.stages import widened
+
+        request = replace(request, declaration=widened(request.declaration))
+    declaration, root = request.declaration, request.root
     if not request.argv:
         raise UsageError("no command to run", hint="runbook run -- python train.py", id="no-command")
     sources = metric_sources(declaration, root)
@@ -105,206 +78,29 @@ def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
         execution = _launch(request, folder) if observe else None
         if not observe:
             _adopt(request, folder)
-        raw = _read(request, folder) if observe and request.trace != "none" else None
-        said = read_logged(folder.watch, folder.path)
-        parameters, conflicts = logged.parameters(from_argv(request.argv), said)
-        surroundings = look_at_environment(request, raw)
-        declared_inputs = artifacts.look_again(before, progress) if observe else before
-        scene = watched.Scene(
-            root=root,
-            cwd=request.cwd,
-            env=dict(request.env),
-            code=code,
-            began_ns=began_ns,
-            watch=folder.watch,
-            objects=folder.objects,
-            crowded=store.others_since(folder, began_ns),
-        )
-        progressed = stages.progressed(declaration.stages, folder.watch, execution.outcome if execution else None)
-        saw = _saw(raw, scene, surroundings.probe, declared_inputs, progressed, progress)
-        shutil.rmtree(folder.watch, ignore_errors=True)
-        inputs = (*declared_inputs, *saw.inputs)
-        sources = (*sources, *said.sources)
-        since = began_ns / 1e9 if observe else None
-        found = discover(
-            root,
-            saw.written,
-            folder.stdout,
-            since=since,
-            declared=sources,
-            keep=declaration.keep_metrics,
-            drop=declaration.drop_metrics,
-        )
-        sources = (*sources, *found.sources)
-        readings = read_metrics(sources, root, folder.stdout, since=since)
-        named = logged.with_artifacts(declaration, said, root)
-        outputs, absent = artifacts.look_at_outputs(root, named, progress, saw.written)
-        findings = [*saw.code.findings, *surroundings.findings, *artifacts.changed_inputs(inputs), *absent]
-        findings += [*saw.findings, *said.findings, *conflicts]
-        (folder.path / "code.manifest").write_bytes(manifest.render(saw.code.entries))
-        record = compose(
-            _declared(request, folder, sources, found.choices, said, parameters),
-            Looked(
-                context=surroundings.context,
-                execution=execution,
-                code=saw.code.value,
-                environment=surroundings.environment,
-                inputs=[i.value for i in inputs],
-                outputs=outputs,
-                readings=readings,
-                findings=findings,
-                seeds=saw.seeds,
-                watch=saw.watch,
-                stages=saw.stages,
-                files=saw.files,
-            ),
-        )
-        for one in inputs:
-            (folder.path / f"input-{one.value.name}.manifest").write_bytes(manifest.render(one.entries))
-        (folder.path / "series.json").write_bytes(encode_series(readings.series))
-        if surroundings.probe is not None:
-            (folder.path / "probe.json").write_bytes(msgspec.json.encode(surroundings.probe))
-        folder.write(record)
+        from runbook.flow.account import Ended, account
+
+        record = account(Ended(request, folder, store, before, code, sources, execution, began_ns), progress)
     return Ran(folder, record, _exit_code(execution))
-
-
-@dataclass(frozen=True)
-class _Saw:
-    """What watching the job adds to its record."""
-
-    code: Codebase
-    inputs: tuple[Seen, ...] = ()
-    written: tuple[Path, ...] = ()
-    files: tuple[SeenFile, ...] = ()
-    stages: tuple[Stage, ...] = ()
-    seeds: tuple[Seed, ...] = ()
-    watch: Fact[Watched] = missing("the job was not watched")
-    findings: tuple[Finding, ...] = ()
-
-
-def _saw(
-    raw: Watched | None,
-    scene: watched.Scene,
-    probe: Probe | None,
-    named: tuple[Seen, ...],
-    progressed: stages.Progressed,
-    progress: Progress,
-) -> _Saw:
-    if raw is None:
-        return _Saw(
-            scene.code, stages=stages.recorded(None, (), progressed), findings=tuple(stages.findings(progressed))
-        )
-    found = watched.sort(raw, scene, probe)
-    kept, files = watched.in_record(raw, found.files, probe)
-    return _Saw(
-        code=codebase.narrowed(scene.code, watched.without_products(scene.code, found)),
-        inputs=tuple(
-            one for one in watched.inputs(found, scene, named, progress) if not progressed.makes(one.value.path)
-        ),
-        written=found.written,
-        files=files,
-        stages=stages.recorded(raw, found.files, progressed),
-        seeds=tuple(watched.seeds(raw)),
-        watch=observed(kept),
-        findings=(*found.findings, *stages.findings(progressed), *watched.findings(raw, probe, scene)),
-    )
-
-
-def _declared(
-    request: Request,
-    folder: RunFolder,
-    sources: tuple[str, ...],
-    choices: tuple[Choice, ...],
-    logged: Logged,
-    parameters: dict[str, str],
-) -> Declared:
-    said = request.declaration
-    return Declared(
-        run=folder.id,
-        name=said.name or codebase.default_name(request.argv),
-        experiment=said.experiment or logged.experiment,
-        seeds=tuple(Seed(name=n, value=v, evidence="declared") for n, v in sorted(said.seeds.items())),
-        variables=said.env,
-        sources=sources,
-        choices=choices[:CHOICES_CAP],
-        tolerances=said.tolerances,
-        parameters=parameters,
-    )
 
 
 def metric_sources(declaration: Declaration, root: Path) -> tuple[str, ...]:
     """The metric sources as a record keeps them; raises UsageError for one that nothing reads."""
+    if not declaration.metrics and not declaration.patterns:
+        return ()
+    from runbook.launch.metrics import file_source, pattern_source
+
     files = [file_source(path, root, root) for path in declaration.metrics]
     return (*files, *(pattern_source(name, pattern) for name, pattern in declaration.patterns.items()))
 
 
-def look_at_environment(request: Request, seen: Watched | None) -> Surroundings:
-    """Find the job's own Python and ask it what is installed. seen: what was watched of the job."""
-    named = request.declaration.python
-    interpreter: Fact[str] = declared(named) if named else find_interpreter(request.argv, request.cwd, request.env)
-    if seen is not None and not named:
-        interpreter = watched.interpreter(seen, interpreter)
-    probe, failure = None, interpreter.reason
-    if interpreter.value is not None:
-        try:
-            probe = run_probe(interpreter.value, request.env, request.cwd)
-        except NeedMissing as error:
-            failure = str(error)
-    context = Context(
-        argv=request.argv,
-        root=request.root,
-        cwd=request.cwd,
-        env=request.env,
-        interpreter=interpreter,
-        probe=probe,
-        probe_failure=failure,
-    )
-    if probe is None:
-        nothing = Finding(id="no-interpreter", level="warning", text=f"the job's Python was not probed: {failure}")
-        return Surroundings(context, None, empty_environment(failure), (nothing,))
-    library_path = request.env.get("LD_LIBRARY_PATH", "")
-    found = (*packages.findings(probe), *libraries.findings(probe, library_path))
-    return Surroundings(context, probe, observed_environment(interpreter, probe, library_path), found)
-
-
-def observed_environment(interpreter: Fact[str], probe: Probe, library_path: str = "") -> Environment:
-    """The environment as its own Python tells it; lock, base and id are made at capture."""
-    value = read_interpreter(probe)
-    return Environment(
-        interpreter=inferred(value, interpreter.reason) if interpreter.evidence == "inferred" else observed(value),
-        packages=packages.read_packages(probe),
-        libraries=libraries.system_libraries(probe, library_path),
-        frameworks=framework_versions(probe),
-        os_packages=_later(),
-        lock=_later(),
-        base=_later(),
-        id=_later(),
-    )
-
-
-def empty_environment(reason: str) -> Environment:
-    """The environment of a job whose Python could not be asked."""
-    return Environment(
-        interpreter=missing(reason),
-        os_packages=missing(reason),
-        lock=missing(reason),
-        base=missing(reason),
-        id=missing(reason),
-    )
-
-
-def _later() -> Fact[Any]:
-    return missing("the run is recorded, not captured yet")
-
-
-def _read(request: Request, folder: RunFolder) -> Watched:
-    """What the tracers saw, together."""
-    seen = read_watch(folder.watch)
-    return combine(seen, read_native(folder.watch, request.cwd) if request.trace == "native" else None)
-
-
 def _launch(request: Request, folder: RunFolder) -> Execution:
     env = logging(folder.watch, request.env) if request.trace == "none" else prepare(folder.watch, request.env)
+    before: Sequence[str] = ()
+    if request.trace == "native":
+        from runbook.launch.native import starter
+
+        before = starter(folder.watch)
     return launch(
         request.argv,
         request.cwd,
@@ -313,7 +109,7 @@ def _launch(request: Request, folder: RunFolder) -> Execution:
         stderr=folder.stderr,
         timeout=request.timeout,
         tee=request.tee,
-        starter=starter(folder.watch) if request.trace == "native" else (),
+        starter=before,
     )
 
 

@@ -22,7 +22,6 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from runbook.errors import UsageError
-from runbook.launch.resources import Sampler
 from runbook.launch.streams import Log, Pump
 from runbook.model.execution import Execution
 from runbook.model.fact import observed
@@ -31,6 +30,8 @@ from runbook.model.record import Finding
 
 if TYPE_CHECKING:
     import resource
+
+    from runbook.launch.resources import Sampler
 
 LOG_CAP = 64 * 1024 * 1024
 """Bytes that each log keeps."""
@@ -70,7 +71,6 @@ def launch(
         for log in logs:
             stack.callback(log.close)
         signals = stack.enter_context(_Signals())
-        sampler = Sampler(gpu=sample_gpu)
         started, begun = _now(), time.monotonic()
         process = _start(argv, cwd, env, starter)
         stack.callback(_abandon, process)
@@ -84,7 +84,9 @@ def launch(
         process.stdout.close()
         process.stderr.close()
         signals.attach(process.pid)
-        sampler.attach(process.pid)
+        from runbook.launch.resources import Sampler  # It looks for GPUs: the job does not wait for that.
+
+        sampler = Sampler(process.pid, gpu=sample_gpu)
         watch = _Watch(process.pid, pumps, signals, sampler, timeout)
         stack.callback(watch.close)
         status, usage = watch.run()

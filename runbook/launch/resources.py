@@ -16,21 +16,17 @@ _SAMPLED = "sampled: a lower bound"
 
 
 class Sampler:
-    """Follows one process tree: `attach`, `sample` now and then, `seal` while the job is a zombie, `resources`."""
+    """Follows one process tree: `sample` now and then, `seal` while the job is a zombie, `resources`."""
 
-    def __init__(self, *, gpu: bool) -> None:
-        self._pid = 0
-        self._peak_rss = 0
-        self._peak_processes = 1
-        self._io: dict[str, int] = {}
-        self._own_peak = 0
-        self._gpu = _Gpu() if gpu else None
-
-    def attach(self, pid: int) -> None:
+    def __init__(self, pid: int, *, gpu: bool) -> None:
         """Follow this process, which was started just now."""
         self._pid = pid
         # A child starts with the peak of the process that forked it: below ours, ru_maxrss says nothing about it.
         self._own_peak = _maxrss_bytes(resource.getrusage(resource.RUSAGE_SELF))
+        self._peak_rss = 0
+        self._peak_processes = 1
+        self._io: dict[str, int] = {}
+        self._gpu = _Gpu() if gpu else None
 
     def sample(self) -> None:
         """Look at the tree once."""

@@ -11,9 +11,11 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from runbook.launch.watched import Fold
-from runbook.model.watch import Watched
+if TYPE_CHECKING:
+    from runbook.launch.watched import Fold
+    from runbook.model.watch import Watched
 
 VARIABLE = "RUNBOOK_WATCH"
 """Tells a process of the job that it is watched, and where the logs are."""
@@ -53,6 +55,8 @@ def read_watch(folder: Path) -> Watched:
     They are read as hostile: a replay's job may have written them. Nothing in them makes this fail, or use memory
     without bound; what is not understood is said in `lost`.
     """
+    from runbook.launch.watched import Fold  # Not what a job's start has to wait for.
+
     fold = Fold()
     for log, kind, fields in _merged(_logs(folder, fold), fold):
         fold.add(log, kind, fields)

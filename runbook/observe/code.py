@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import structs
-from pathspec import GitIgnoreSpec
 
 from runbook.errors import UsageError
 from runbook.model.code import Git, Link, Shape, Submodule
@@ -22,6 +22,9 @@ from runbook.model.path import defect, text_defect
 from runbook.model.record import Finding
 from runbook.model.text import printable
 from runbook.observe.git import Checkout, GitRefused, Tracked, open_checkout
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
 
 IGNORE_FILE = ".runbookignore"
 """gitignore syntax; what it names does not enter a bundle, whether git tracks it or not."""
@@ -222,8 +225,8 @@ def _not_code(root: Path, folder: str) -> str:
 
 def _sift(root: Path, found: _Found, narrowed: tuple[str, ...], exclude: tuple[str, ...]) -> CodeListing:
     """Leave out what never belongs, look at every file once, and say what was left out."""
-    rules = {f"named by {IGNORE_FILE}": _ignore_file(root), "excluded": GitIgnoreSpec.from_lines(exclude)}
-    ignored = {why: spec for why, spec in rules.items() if spec.patterns}
+    rules = {f"named by {IGNORE_FILE}": _rules(_ignore_file(root)), "excluded": _rules(exclude)}
+    ignored = {why: spec for why, spec in rules.items() if spec is not None}
     known: dict[str, str] = {}
     real: dict[str, bool] = {"": True}
     dropped: dict[str, list[str]] = {}
@@ -297,15 +300,24 @@ def _sift(root: Path, found: _Found, narrowed: tuple[str, ...], exclude: tuple[s
     )
 
 
-def _ignore_file(root: Path) -> GitIgnoreSpec:
+def _rules(lines: Sequence[str]) -> GitIgnoreSpec | None:
+    """What the lines leave out; None when that is nothing."""
+    if not lines:
+        return None
+    from pathspec import GitIgnoreSpec  # Few projects need it, and every job's start would wait for it.
+
+    spec = GitIgnoreSpec.from_lines(lines)
+    return spec if spec.patterns else None
+
+
+def _ignore_file(root: Path) -> list[str]:
     try:
-        lines = (root / IGNORE_FILE).read_text("utf-8").splitlines()
+        return (root / IGNORE_FILE).read_text("utf-8").splitlines()
     except FileNotFoundError:
-        lines = []
+        return []
     except (OSError, UnicodeDecodeError) as error:
         hint = "write it as UTF-8 text in gitignore syntax"
         raise UsageError("ignore file cannot be read", f"{IGNORE_FILE} ({error})", hint=hint) from None
-    return GitIgnoreSpec.from_lines(lines)
 
 
 def _ignored(rules: Mapping[str, GitIgnoreSpec], path: str) -> str:

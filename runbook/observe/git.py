@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,13 @@ from runbook.model.fact import Fact, missing, observed
 from runbook.observe.urls import without_credentials
 
 _SUBMODULE = "160000"
+_INDEX = ("ls-files", "-z", "-t", "--stage")
+_LOOSE = ("ls-files", "-z", "--others", "--directory", "--exclude-standard")
+_STATUS = (
+    *("status", "--porcelain=v2", "-z", "--branch", "--no-ahead-behind", "--untracked-files=all"),
+    *("--no-renames", "--ignore-submodules=dirty", "--", "."),
+)
+_SETTINGS = ("config", "-z", "--list")
 
 
 class GitRefused(Exception):
@@ -58,19 +64,22 @@ class Checkout:
     @cached_property
     def commit(self) -> Fact[str]:
         """The commit that is checked out."""
-        oid = _ask(self.folder, "rev-parse", "--verify", "--quiet", "HEAD^{commit}").strip()
-        return observed(oid.decode()) if oid else missing("no commit yet")
+        oid = self._header("branch.oid")
+        return missing("no commit yet") if oid == "(initial)" else observed(oid)
 
     @cached_property
     def branch(self) -> Fact[str]:
         """The branch, which may not have a commit yet."""
-        name = _text(_ask(self.folder, "symbolic-ref", "--quiet", "--short", "HEAD").strip())
-        return observed(name) if name else missing("detached HEAD")
+        name = self._header("branch.head")
+        return missing("detached HEAD") if name == "(detached)" else observed(name)
 
     @cached_property
     def remote(self) -> Fact[str]:
         """The remote that the branch follows, else `origin`, else the first; without credentials."""
-        settings = _settings(self.folder)
+        settings: dict[str, str] = {}
+        for item in _split(self._answers[3]):
+            name, _, value = item.partition("\n")
+            settings.setdefault(name, value)
         urls = {k[len("remote.") : -len(".url")]: v for k, v in settings.items() if _is_remote_url(k)}
         if not urls:
             return missing("no remote")
@@ -80,12 +89,8 @@ class Checkout:
 
     def listing(self) -> tuple[tuple[Tracked, ...], Status, tuple[str, ...]]:
         """The index, the status, and the untracked folders (collapsed, empty ones too, each ending in `/`)."""
-        folders = ("ls-files", "-z", "--others", "--directory", "--exclude-standard")
-        with ThreadPoolExecutor(3) as pool:
-            index = pool.submit(self._index)
-            status = pool.submit(self._status)
-            loose = pool.submit(_run, self.folder, *folders)
-            return index.result(), status.result(), tuple(p for p in _split(loose.result()) if p.endswith("/"))
+        loose = tuple(path for path in _split(self._answers[2]) if path.endswith("/"))
+        return self._index(), self._status(), loose
 
     def patch(self, paths: Sequence[str], at: str) -> bytes:
         """`git diff HEAD --binary` of these paths (none: all); `at` is put before every path, as `sub/`."""
@@ -106,18 +111,27 @@ class Checkout:
             *paths,
         )
 
+    @cached_property
+    def _answers(self) -> list[bytes]:
+        """Index, status, what is loose, and the settings, asked for at once: the job waits for them."""
+        return _run_together(self.folder, _INDEX, _STATUS, _LOOSE, _SETTINGS)
+
+    def _header(self, name: str) -> str:
+        """A line of the status about the whole checkout."""
+        lead = f"# {name} "
+        return next((line.removeprefix(lead) for line in _split(self._answers[1]) if line.startswith(lead)), "")
+
     def _index(self) -> tuple[Tracked, ...]:
         found = {}
-        for line in _split(_run(self.folder, "ls-files", "-z", "-t", "--stage")):
+        for line in _split(self._answers[0]):
             head, _, path = line.partition("\t")
             tag, mode, oid, _stage = head.split(" ")
             found[path] = Tracked(path, mode, oid, tag == "S")  # a conflict has several stages of one path
         return tuple(found.values())
 
     def _status(self) -> Status:
-        flags = ("--porcelain=v2", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=dirty")
         modified, untracked = [], []
-        for line in _split(_run(self.folder, "status", *flags, "--", ".")):
+        for line in _split(self._answers[1]):
             kind, _, rest = line.partition(" ")
             if kind == "?":
                 untracked.append(rest.removeprefix(self.prefix))
@@ -140,21 +154,29 @@ def open_checkout(folder: Path) -> Checkout:
 
 
 def _process(folder: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
-    quiet = (
-        "-c",
-        "core.fsmonitor=false",
-        "-c",
-        "core.quotepath=off",
-        "--no-optional-locks",
-    )
+    return _ended(_begin(folder, arguments))
+
+
+def _begin(folder: Path, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    quiet = ("-c", "core.fsmonitor=false", "-c", "core.quotepath=off", "--no-optional-locks")
     try:
-        return subprocess.run(
-            ("git", *quiet, *arguments), cwd=folder, env=_environment(), capture_output=True, check=False
+        return subprocess.Popen(
+            ("git", *quiet, *arguments),
+            cwd=folder,
+            env=_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
     except FileNotFoundError:
         raise GitRefused("git is not installed") from None
     except OSError as error:
         raise GitRefused(f"git cannot be run: {error.strerror}") from None
+
+
+def _ended(process: subprocess.Popen[bytes]) -> subprocess.CompletedProcess[bytes]:
+    with process:
+        stdout, stderr = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 def _environment() -> Mapping[str, str]:
@@ -164,7 +186,23 @@ def _environment() -> Mapping[str, str]:
 
 def _run(folder: Path, *arguments: str) -> bytes:
     """What git printed. Raises GitRefused with git's own reason when it failed."""
-    done = _process(folder, arguments)
+    return _answer(folder, _process(folder, arguments))
+
+
+def _run_together(folder: Path, *commands: Sequence[str]) -> list[bytes]:
+    """What git printed for each; they run at once. Raises GitRefused with the first one's reason."""
+    begun: list[subprocess.Popen[bytes]] = []
+    try:
+        begun.extend(_begin(folder, arguments) for arguments in commands)
+        return [_answer(folder, _ended(process)) for process in begun]
+    finally:
+        for process in begun:
+            if process.returncode is None:
+                process.kill()
+                process.communicate()
+
+
+def _answer(folder: Path, done: subprocess.CompletedProcess[bytes]) -> bytes:
     if done.returncode == 0:
         return done.stdout
     told = _text(done.stderr).strip()
@@ -174,20 +212,6 @@ def _run(folder: Path, *arguments: str) -> bytes:
     if "not a git repository" in told:
         raise GitRefused("not a git checkout")
     raise GitRefused("git failed: " + (told.splitlines() or [f"exit code {done.returncode}"])[-1][:200])
-
-
-def _ask(folder: Path, *arguments: str) -> bytes:
-    """What git printed, empty when it had no answer."""
-    return _process(folder, arguments).stdout
-
-
-def _settings(folder: Path) -> dict[str, str]:
-    """The first value of every setting."""
-    found: dict[str, str] = {}
-    for item in _split(_ask(folder, "config", "-z", "--list")):
-        name, _, value = item.partition("\n")
-        found.setdefault(name, value)
-    return found
 
 
 def _is_remote_url(name: str) -> bool:

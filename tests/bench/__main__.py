@@ -22,6 +22,9 @@ from environments import locking, prepare, replaying  # noqa: E402
 from jobs import BUILD  # noqa: E402
 from measure import HEAD, Figure  # noqa: E402
 from trees import FULL, QUICK, Size, parse_size  # noqa: E402
+from watching import watching  # noqa: E402
+
+CHOICES = ("start", "hash", "unchanged", "verify", "watching", "environment")
 
 
 def figures(sizes: tuple[Size, ...], runs: int, only: str, under: Path) -> Iterator[Figure]:
@@ -37,6 +40,8 @@ def figures(sizes: tuple[Size, ...], runs: int, only: str, under: Path) -> Itera
     if only in ("", "verify"):
         for size in sizes:
             yield from verifying(size, under, runs)
+    if only in ("", "watching"):
+        yield from watching(under, runs)
     if only in ("", "environment"):
         prepared = prepare(under)
         yield from locking(prepared, runs)
@@ -49,7 +54,7 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="1 x 4 GiB, 20,000 x 50 KiB, 200,000 x 1 KiB")
     parser.add_argument("--size", action="append", type=parse_size, metavar="FILESxBYTES", help="20000x51200")
     parser.add_argument("--runs", type=int, default=int(os.environ.get("BENCH_RUNS", "3")), help="pairs [3]")
-    parser.add_argument("--only", default="", choices=("start", "hash", "unchanged", "verify", "environment"))
+    parser.add_argument("--only", default="", choices=CHOICES)
     parser.add_argument("--under", type=Path, default=BUILD / "bench", help="where the trees are made")
     parser.add_argument("--keep", action="store_true", help="keep the trees for the next time")
     options = parser.parse_args()

@@ -32,8 +32,9 @@ def job_python(name: str, requirements: Sequence[str]) -> Path:
         if not ready.exists():
             say(f"making the job's environment: {' '.join(requirements)}")
             subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
-            pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            subprocess.run([*pip, *requirements], check=True)
+            if requirements:
+                pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+                subprocess.run([*pip, *requirements], check=True)
             ready.touch()
     return python
 

@@ -21,6 +21,8 @@ _STDLIB = os.path.dirname(os.__file__) + os.sep
 _ARGUMENTS = ("seed", "a", "new_seed", "random_state", "state", "new_state", "key")
 _OWN = 4
 """How many different seeds of generators of their own are told of one line."""
+_ASKED = 200
+"""How often we ask who stands behind one place that seeds such generators: a forest does it for each tree."""
 
 
 # --- wrapping ----------------------------------------------------------------------------------------------------
@@ -103,15 +105,27 @@ def _wrap(owner, name, note, after=None):
     setattr(owner, name, wrapper)
 
 
+_HERE = _argument.__code__.co_filename
+
+
 def _seeding(label, library="", own=False):
     """What to note of a seeding call; without an argument it takes the system's randomness, and is no seed.
 
     own: it seeds a generator of its own, which decides nothing beyond its caller: libraries' own use is not told,
     and of a line that makes many, only the first few are.
     """
-    told = {}
+    told, asked = {}, {}
 
     def note(args, kwargs):
+        if own:
+            frame = sys._getframe(1)
+            while frame.f_code.co_filename == _HERE:
+                frame = frame.f_back
+            place = frame.f_code, frame.f_lasti
+            number = asked.get(place, 0)
+            if number >= _ASKED or len(asked) > 1000:
+                return
+            asked[place] = number + 1
         value = _argument(args, kwargs)
         line, job = _line()
         if own:
