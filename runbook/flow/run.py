@@ -1,4 +1,4 @@
-"""`run`: look at code and inputs → launch → account for what it did (account.py). The job waits for all of this."""
+"""`run`: look at code and inputs → launch → account for what it did (account.py). The job waits for all this."""
 
 from __future__ import annotations
 
