@@ -1,6 +1,8 @@
 """What every test may use: the real command line, and Docker, or a loud word where there is none."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +15,18 @@ SUPPORT = Path(__file__).parent / "support"
 sys.path.insert(0, str(SUPPORT))
 
 _NEEDS = {"docker": "a Docker engine", "strace": "strace and leave to trace"}
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C and a closed terminal, and let the commands under test hear them, however the suite was started.
+
+    A shell starts what it puts in the background with SIGINT ignored, nohup with SIGHUP ignored, and both are inherited.
+    """
+    with contextlib.suppress(ValueError):  # Not the main thread: whoever owns it decides.
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
