@@ -20,7 +20,7 @@ _NEEDS = {"docker": "a Docker engine", "strace": "strace and leave to trace"}
 def pytest_configure() -> None:
     """Hear Ctrl-C and a closed terminal, and let the commands under test hear them, however the suite was started.
 
-    A shell starts what it puts in the background with SIGINT ignored, nohup with SIGHUP ignored, and both are inherited.
+    A shell starts what it puts in the background with SIGINT ignored, nohup with SIGHUP: both are inherited.
     """
     with contextlib.suppress(ValueError):  # Not the main thread: whoever owns it decides.
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
