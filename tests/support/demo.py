@@ -17,7 +17,7 @@ def main() -> int:
     work.mkdir(parents=True)
     bundle = work / "digits.runbook"
 
-    declared = ("--name", "digits", "--code", ".", "--metrics", "metrics.json")
+    declared = ("--name", "digits", "--code", ".")
     runbook("run", *declared, "--", python, "train.py", "--seed", "7", cwd=EXAMPLE, show=True)
     runbook("capture", "-o", bundle, cwd=EXAMPLE, show=True)
     runbook("verify", bundle, cwd=EXAMPLE, show=True)
