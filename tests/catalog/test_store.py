@@ -26,6 +26,14 @@ def test_ids_sort_by_time_and_name_folders(store):
     assert all(run.code.is_dir() and run.path.stat().st_mode & 0o77 == 0 for run in runs)
 
 
+def test_runs_that_share_a_second_stand_in_the_order_of_their_starts(store):
+    runs = []
+    for _ in range(50):
+        runs.append(store.new())
+        assert store.load("last") == runs[-1]
+    assert store.list() == runs
+
+
 def test_many_runs_at_once_never_share_a_folder(store):
     with ThreadPoolExecutor(16) as pool:
         runs = list(pool.map(lambda _: store.new(), range(200)))
