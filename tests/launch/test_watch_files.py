@@ -70,6 +70,8 @@ def test_names_that_are_not_utf8_or_hold_separators(project: Path) -> None:
     assert seen.file(os.fsdecode(os.fsencode(project) + b"/\xff\x1f\n")).written  # type: ignore[union-attr]
     assert seen.file(f"{project}/\x1f\n").written  # type: ignore[union-attr]
     assert seen.watched.lost == ()
+    seen = run(project, "open('\\udcff\\x1f\\n').close()")
+    assert seen.file(os.fsdecode(os.fsencode(project) + b"/\xff\x1f\n")).read  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

@@ -329,11 +329,13 @@ def audit(opened, where, handlers):
         try:
             if event == "open":
                 path, _, flags = args
-                if type(path) is not str or flags & NOT_PLAIN_READ:
+                if flags & NOT_PLAIN_READ or type(path) is not str:
                     opened(path, flags)
                     return
-                if path[:1] != "/":
+                data = f"{path}\n\0".encode()  # A record that starts with a slash is a file that was read.
+                if data[0] != 47:
                     path = where() + path
+                    data = f"{path}\n\0".encode()
                 if remember:
                     if path in seen:
                         return
@@ -341,7 +343,7 @@ def audit(opened, where, handlers):
                 now = monotonic()
                 if now > tick:
                     ticked(now)
-                write((path + "\n\0").encode())  # A record that starts with a slash is a file that was read.
+                write(data)
             elif event in handlers:
                 if not busy or get_ident() not in busy:
                     handlers[event](args)
@@ -349,7 +351,7 @@ def audit(opened, where, handlers):
             guard(error)
             try:
                 if event == "open" and type(path) is str:
-                    file(path)
+                    file(path if path[:1] == "/" else where() + path)
             except BaseException as error:
                 guard(error)
         except BaseException as error:
