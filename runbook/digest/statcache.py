@@ -1,6 +1,7 @@
 """What a file's stat says about its content: fingerprint → sha256, so that unchanged files are not read again.
 
-Used at capture, never at verify. Files are kept in groups, as they were looked at: an unchanged folder is
+Used at capture, never at verify. Every tree has a cache of its own, so that a small project does not wait for what
+was learnt of a large one. Files are kept in groups, as they were looked at: an unchanged folder is
 then found by one look-up, and only a changed one is looked up file by file.
 """
 
@@ -10,6 +11,7 @@ import hashlib
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +27,9 @@ _BODY: Final = len(_MAGIC) + 32
 _MARGIN_NS: Final = 2_000_000_000
 """Two seconds cover the coarsest file system (FAT) and the kernel's coarse clock."""
 _CAPACITY: Final = 1_000_000
+"""Files of one tree."""
+_ALL: Final = 256 << 20
+"""Bytes of all trees' caches together; the last one written stays in any case."""
 
 Fingerprint = bytes
 """Device, inode, size, mtime_ns and ctime_ns of a regular file, packed: compact, and hashable as it is."""
@@ -45,6 +50,11 @@ class StatCache:
 
     Concurrent writers each leave a whole file that holds their own and the earlier entries; the last one wins.
     """
+
+    @classmethod
+    def of_tree(cls, folder: Path, root: Path) -> StatCache:
+        """The cache of the tree at `root`, among those in `folder`."""
+        return cls(folder / hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32])
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -83,10 +93,13 @@ class StatCache:
             if self._single is not None:
                 self._single.update(zip(_cut(marks, _MARK), _cut(digests, _DIGEST), strict=True))
 
-    def save(self) -> None:
-        """Write the cache when it learnt something. Beyond a million files, what was learnt first is forgotten."""
+    def save(self) -> bool:
+        """Write the cache when it learnt something; whether it was written.
+
+        Beyond a million files, what was learnt first is forgotten.
+        """
         if not self._grown:
-            return
+            return False
         if _version(self._path) != self._seen:
             self._groups = dict(_load(self._path)) | self._groups
         parts = [_MAGIC, bytes(32)]
@@ -99,6 +112,19 @@ class StatCache:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(self._path, b"".join(parts), mode=0o600)
         self._grown = False
+        return True
+
+    def forget_others(self) -> None:
+        """Remove the caches beside this one that were written longest ago, when together they are large."""
+        found = []
+        for path in self._path.parent.iterdir():
+            with suppress(FileNotFoundError):  # Another runbook forgets, or its unfinished file got its name.
+                found.append((path.stat(), path))
+        left = _ALL
+        for stat, path in sorted(found, key=lambda one: -one[0].st_mtime_ns):
+            left -= stat.st_size
+            if left < 0 and path != self._path:
+                path.unlink(missing_ok=True)
 
     def _worth_keeping(self) -> list[tuple[bytes, bytes]]:
         """The groups, the oldest first, without those that later ones make superfluous."""

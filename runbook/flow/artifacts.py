@@ -150,21 +150,23 @@ def look_at_input(
 
 
 def _digest(path: Path, progress: Progress) -> tuple[str, tuple[Entry, ...], Shape]:
-    with open_cache() as cache:
-        if path.is_dir():
+    if path.is_dir():
+        with open_cache(path) as cache:
             tree, entries = digest_tree(path, cache=cache, progress=progress)
-            return tree.digest, tuple(entries), tree.shape
-        path = path.resolve()
+        return tree.digest, tuple(entries), tree.shape
+    path = path.resolve()
+    with open_cache(path.parent) as cache:
         entries = hash_tree(path.parent, [path.name], cache=cache, progress=progress)
     return entries[0].sha256, tuple(entries), Shape()
 
 
 @contextmanager
-def open_cache() -> Iterator[StatCache]:
-    """The user's stat cache; saved when the block ends well."""
-    cache = StatCache(platformdirs.user_cache_path("runbook") / "stat")
+def open_cache(root: Path) -> Iterator[StatCache]:
+    """The user's stat cache of this tree; saved when the block ends well."""
+    cache = StatCache.of_tree(platformdirs.user_cache_path("runbook") / "stat-caches", root)
     yield cache
-    cache.save()
+    if cache.save():
+        cache.forget_others()
 
 
 def manifest_of(seen: Seen) -> bytes:

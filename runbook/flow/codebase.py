@@ -68,7 +68,7 @@ def look(root: Path, declaration: Declaration, progress: Progress) -> Codebase:
 
     apart = [*declaration.outputs, *declaration.metrics]
     listing = read_code(root, narrow=declaration.code, exclude=[f"/{_escaped(path)}" for path in apart])
-    with open_cache() as cache:
+    with open_cache(root) as cache:
         entries = hash_tree(root, listing.files, cache=cache, progress=progress)
     text = manifest.render(entries)
     tree = Tree(

@@ -287,6 +287,24 @@ def test_two_writers_of_the_cache_do_not_lose_each_others_entries(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["cache"]
 
 
+def test_every_tree_has_its_own_cache_and_the_oldest_go_when_all_are_large(tmp_path, monkeypatch):
+    trees = [tmp_path / name for name in "abc"]
+    caches = [StatCache.of_tree(tmp_path / "caches", tree) for tree in trees]
+    for number, cache in enumerate(caches):
+        cache.put(statcache.worker.MARK.pack(1, number, 1, 1, 1), bytes([number]) * 32, time.time_ns())
+        assert cache.save() and not cache.save()
+        os.utime(next(p for p in (tmp_path / "caches").iterdir() if p.stat().st_mtime > 10), (number, number))
+    mark = statcache.worker.MARK.pack(1, 0, 1, 1, 1)
+    assert StatCache.of_tree(tmp_path / "caches", trees[0]).get(mark) == bytes(32)
+    assert StatCache.of_tree(tmp_path / "caches", trees[1]).get(mark) is None
+    caches[0].forget_others()
+    assert len(list((tmp_path / "caches").iterdir())) == 3
+    monkeypatch.setattr(statcache, "_ALL", 0)
+    caches[0].forget_others()
+    assert StatCache.of_tree(tmp_path / "caches", trees[0]).get(mark) == bytes(32)
+    assert len(list((tmp_path / "caches").iterdir())) == 1
+
+
 def test_opening_beneath_a_root_follows_no_link_and_waits_for_no_pipe(tmp_path):
     make_tree(tmp_path / "tree")
     with open_beneath(tmp_path / "tree", "sub/none") as file:
