@@ -218,7 +218,7 @@ def _ways(project: Project, tool: Path | None) -> dict[str, Run]:
 
 
 def _turns(what: str, ways: dict[str, Run], runs: int) -> list[tuple[str, list[Sample]]]:
-    """Every way in turn, `runs` times, after one round that only warms; what is slow and has no goal, less often."""
+    """Every way in turn, `runs` times, after one round that only warms; the slow without a goal less often."""
     print(f"  {what} …", file=sys.stderr, flush=True)
     found: dict[str, list[Sample]] = {way: [] for way in ways}
     for turn in range(runs + 1):
