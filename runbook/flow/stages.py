@@ -110,8 +110,8 @@ def again(original: Record) -> tuple[DeclaredStage, ...]:
 def files_again(watched: Watched, original: Record, roots: Sequence[str]) -> list[SeenFile]:
     """What a replay's processes touched, each file taken for what the original's record takes it for.
 
-    roots: where the project may have lain in the replay; paths below one of them become relative. What the original
-    did not touch is an output when it was written, and else noise.
+    roots: where the project may have lain in the replay; paths below one of them become relative. What the
+    original did not touch is an output when it was written, and else noise.
     """
     kinds = {one.path: one.kind for one in original.files}
     found = []
