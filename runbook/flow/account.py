@@ -204,6 +204,8 @@ def _declared(
         variables=said.env,
         sources=sources,
         choices=choices[:CHOICES_CAP],
+        keep_metrics=said.keep_metrics,
+        drop_metrics=said.drop_metrics,
         tolerances=said.tolerances,
         parameters=parameters,
     )

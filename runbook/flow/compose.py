@@ -41,6 +41,8 @@ class Declared:
     """Names of environment variables to keep besides the built-in allow-list."""
     sources: tuple[str, ...] = ()
     choices: tuple[Choice, ...] = ()
+    keep_metrics: tuple[str, ...] = ()
+    drop_metrics: tuple[str, ...] = ()
     tolerances: tuple[Tolerance, ...] = ()
     parameters: Mapping[str, str] | None = None
     """None: read from the argv."""
@@ -110,6 +112,8 @@ def compose(declared: Declared, looked: Looked, *, replay_of: str = "", engine: 
         metrics=looked.readings.metrics,
         sources=declared.sources,
         choices=declared.choices,
+        keep_metrics=declared.keep_metrics,
+        drop_metrics=declared.drop_metrics,
         tolerances=declared.tolerances,
         findings=tuple(dict.fromkeys(findings)),
         extra=extra,

@@ -17,7 +17,8 @@ from runbook.compare.verdict import compare
 from runbook.config import Declaration
 from runbook.digest.beneath import open_beneath
 from runbook.engine.interface import Built, Engine
-from runbook.flow import artifacts, logged, watched
+from runbook.engine.placement import WORKSPACE
+from runbook.flow import artifacts, logged, stages, watched
 from runbook.flow.compose import Declared, Looked, compose
 from runbook.launch.logged import read_logged
 from runbook.launch.metrics import encode_series, read_metrics
@@ -111,6 +112,9 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
     probe = parse_probe(ended.probe, "the replay's environment")
     raw = read_watch(folder.watch) if original.watch.known else None
     said = read_logged(folder.watch, folder.path)
+    how = stages.progressed(stages.again(original), folder.watch, ended.execution.outcome)
+    roots = (job.root, str(ended.work), WORKSPACE)
+    steps = stages.recorded(raw, stages.files_again(raw, original, roots) if raw else (), how)
     shutil.rmtree(folder.watch, ignore_errors=True)
     readings = read_metrics(original.sources, ended.work, ended.execution.stdout, since=ended.since)
     files = Declaration(
@@ -151,11 +155,12 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
             inputs=ended.inputs,
             outputs=outputs,
             readings=readings,
-            findings=[*absent, *said.findings],
+            findings=[*absent, *said.findings, *stages.findings(how)],
             seeds=watched.seeds(raw) if raw else (),
             watch=observed(watched.in_record(raw, (), probe)[0])
             if raw
             else missing("the original was not watched"),
+            stages=steps,
         ),
         replay_of=bundle.id,
         engine=ended.engine.name,

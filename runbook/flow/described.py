@@ -105,6 +105,8 @@ def _values(record: Record, folder: Path) -> _Values:
             for one in sources
             if one.kind in ("found", "api")
         ),
+        drop=tuple(map(_scalar, record.drop_metrics)),
+        keep=tuple(map(_scalar, record.keep_metrics)),
         tolerances=tuple(
             {"pattern": _scalar(one.pattern), "absolute": repr(one.absolute), "relative": repr(one.relative)}
             for one in record.tolerances

@@ -12,7 +12,7 @@ import msgspec
 from runbook.config import Declaration, DeclaredInput, DeclaredStage
 from runbook.model.files import SeenFile
 from runbook.model.job import Outcome
-from runbook.model.record import Finding
+from runbook.model.record import Finding, Record
 from runbook.model.watch import Process, Stage, Watched
 from runbook.observe.shell import BEGUN, SHELLS, STAGE_VARIABLE, staged
 
@@ -96,6 +96,34 @@ def progressed(declared: Sequence[DeclaredStage], watch: Path, outcome: Outcome 
     names = {one.name for one in declared}
     failed = outcome is not None and outcome.status != "completed"
     return Progressed(tuple(declared), frozenset(names.intersection(lines)), failed)
+
+
+def again(original: Record) -> tuple[DeclaredStage, ...]:
+    """The declared stages of a record, as a replay's record declares them."""
+    return tuple(
+        DeclaredStage(name=one.name, command=one.argv, inputs=one.inputs, outputs=one.outputs)
+        for one in original.stages
+        if one.declared
+    )
+
+
+def files_again(watched: Watched, original: Record, roots: Sequence[str]) -> list[SeenFile]:
+    """What a replay's processes touched, each file taken for what the original's record takes it for.
+
+    roots: where the project may have lain in the replay; paths below one of them become relative. What the
+    original did not touch is an output when it was written, and else noise.
+    """
+    kinds = {one.path: one.kind for one in original.files}
+    found = []
+    for use in watched.files:
+        root = next((one for one in roots if use.path.startswith(f"{one}/")), "")
+        path = use.path[len(root) + 1 :] if root else use.path
+        folder = path.rpartition("/")[0] or "."
+        kind = kinds.get(path) or kinds.get(folder) or ("output" if use.written and root else "noise")
+        found.append(
+            SeenFile(path=path, kind=kind, why="as in the original", readers=use.readers, writers=use.writers)
+        )
+    return found
 
 
 def findings(how: Progressed) -> list[Finding]:

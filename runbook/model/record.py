@@ -80,6 +80,10 @@ class Record(Value, frozen=True, kw_only=True, omit_defaults=False):
     """Metric sources as declared, so that a replay reads them with the same code (see launch.metrics)."""
     choices: tuple[Choice, ...] = ()
     """Of what was found without being declared: what was taken for a metric, what was left out, and why."""
+    keep_metrics: tuple[str, ...] = ()
+    """Names or globs that were declared to be metrics although they look like none."""
+    drop_metrics: tuple[str, ...] = ()
+    """Names or globs that were declared to be no metrics."""
     tolerances: tuple[Tolerance, ...] = ()
     findings: tuple[Finding, ...] = ()
     redactions: tuple[Redaction, ...] = ()

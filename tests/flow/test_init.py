@@ -38,6 +38,19 @@ def test_it_declares_what_was_seen_and_the_next_run_is_the_same(project: Project
     assert after["job"]["argv"] == before["job"]["argv"]
 
 
+def test_what_was_kept_and_dropped_stays_so(project: Project) -> None:
+    project.write("job.py", "print('lr: 0.5')\nprint('loss: 2.0')\nprint('aux_a: 3.0')\nprint('val-x: 1.0')\n")
+    project.write("runbook.yaml", "keep_metrics: [lr]\ndrop_metrics: ['aux_*', \"val-x\"]\n")
+    assert project.runbook("run", "--", str(project.python), "job.py").code == 0
+    before = project.runbook("show", "last", "--json").json
+    assert {m["name"] for m in before["metrics"]} == {"lr", "loss"}
+    assert project.runbook("init", "--force").code == 0
+    assert declared(project).keep_metrics == ("lr",)
+    assert declared(project).drop_metrics == ("aux_*", "val-x")
+    assert project.runbook("run").code == 0
+    assert project.runbook("show", "last", "--json").json["metrics"] == before["metrics"]
+
+
 def test_every_key_it_writes_has_a_comment_above_it(project: Project) -> None:
     project.run()
     project.runbook("init")

@@ -111,6 +111,11 @@ def test_declared_stages_run_in_order_and_are_replayed_as_one(steps: Project, tm
     replay = steps.runbook("replay", bundle, "--engine", "docker", "--json")
     assert replay.code == 0, replay.err
     assert replay.json["comparison"]["verdict"] == "identical"
+    again = stages(steps)
+    assert steps.runbook("show", "last", "--json").json["kind"] == "replay"
+    assert lineage(steps) == {"prepare": [], "count": ["prepare"], "train": ["prepare", "count"]}
+    assert {one["status"] for one in again.values()} == {"completed"}
+    assert [len(again[name]["processes"]) for name in ("prepare", "count", "train")] == [1, 0, 1]
     assert _plain(bundle, tmp_path / "plain") == (steps.folder / "metrics.json").read_text()
 
 
@@ -170,6 +175,10 @@ def test_a_shell_line_whose_steps_nobody_saw_is_replayed(steps: Project, tmp_pat
     replay = steps.runbook("replay", bundle, "--engine", "docker", "--json")
     assert replay.code == 0, replay.err
     assert replay.json["comparison"]["verdict"] == "identical"
+    assert lineage(steps) == {"prepare.py": [], "train.py": ["prepare.py"]}
+    assert stages(steps)["train.py"]["outputs"] == ["metrics.json"]
+    assert steps.runbook("replay", bundle, "--engine", "local").code == 0
+    assert lineage(steps) == {"prepare.py": [], "train.py": ["prepare.py"]}
     assert _plain(bundle, tmp_path / "plain") == (steps.folder / "metrics.json").read_text()
 
 

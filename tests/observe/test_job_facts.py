@@ -152,3 +152,15 @@ def test_the_hash_seed_is_observed_unless_it_is_random():
 @pytest.mark.parametrize("words", ["python t.py --seedling 3", "python t.py --lr 0.1", "python seed.py"])
 def test_no_seed_is_invented(words):
     assert seeds(words) == []
+
+
+def test_of_what_begins_with_tf_only_tensorflows_is_kept() -> None:
+    tensorflow = {
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "TF_NUM_INTRAOP_THREADS": "1",
+        "TF_XLA_FLAGS": "--tf_xla_auto_jit=2",
+    }
+    tensorflow |= {"TF_CONFIG": "{}", "TF_ENABLE_ONEDNN_OPTS": "0", "TF_USE_LEGACY_KERAS": "1"}
+    terraform = {"TF_CLI_CONFIG_FILE": "/home/a/.terraformrc", "TF_VAR_password": "p", "TF_VAR_region": "r"}
+    terraform |= {"TF_CLI_ARGS": "-var x=y", "TF_LOG": "TRACE", "TF_DATA_DIR": "/d", "TF_WORKSPACE": "production"}
+    assert kept({**tensorflow, **terraform}) == tensorflow
