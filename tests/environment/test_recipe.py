@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runbook.environment.closure import build_closure
@@ -116,6 +116,9 @@ def test_hostile_records_give_scripts_that_hold_every_value_exactly(
     assert told[4] == f"/home/ada/{folder}/data/iris.csv"
 
 
+@example("\u2028RUN false")
+@example("\u2029RUN false")
+@example("\x85RUN false")
 @given(st.text(max_size=60))
 def test_a_name_cannot_leave_the_comments_of_the_dockerfile(name: str) -> None:
     lines = dockerfile(make_record(name=name)).splitlines()
