@@ -6,7 +6,7 @@ import unicodedata
 
 
 def printable(text: str) -> str:
-    """The same text with every control, format, separator and surrogate character shown as an escape; LF and tab stay.
+    """The same text with every control, format, separator and surrogate character as an escape; LF and tab stay.
 
     Separators are U+2028 and U+2029: some readers end a line there, so what follows would look like ours.
     """
