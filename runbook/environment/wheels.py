@@ -21,10 +21,10 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from runbook.digest import receive
 from runbook.environment.index import Index
 from runbook.environment.release import IndexFile, Release
-from runbook.environment.requirements import CAP, Requirement, parse_requirements
 from runbook.environment.tags import best_wheel, platform_tags
 from runbook.errors import BundleRejected, EnvironmentNotRebuilt
 from runbook.model.environment import Interpreter
+from runbook.model.requirements import CAP, Requirement, parse_requirements
 from runbook.progress import SILENT, Progress
 
 _BLOCK = 1 << 20

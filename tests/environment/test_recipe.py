@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from runbook.environment.closure import build_closure
 from runbook.environment.recipe import dockerfile, image_tag, mount_field, quote, replay_script
-from runbook.environment.requirements import Requirement, render_requirements
 from runbook.model.code import Link, Shape
 from runbook.model.environment import Base, CarriedWheel, Interpreter, Lock
 from runbook.model.fact import missing, observed
 from runbook.model.job import Job, Variable
 from runbook.model.record import Record
+from runbook.model.requirements import Requirement, render_requirements
 from tests.environment.conftest import OwnIndex
 from tests.factories import DIGEST, INPUTS, make_bundle, make_code, make_environment, make_input, make_record
 from tests.observe.wheelmaker import make_wheel

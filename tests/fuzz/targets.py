@@ -129,7 +129,7 @@ def _series(data: bytes) -> None:
 
 
 def _lock(data: bytes) -> None:
-    from runbook.environment.requirements import parse_requirements
+    from runbook.model.requirements import parse_requirements
 
     for pin in parse_requirements(data):
         assert not pin.pin.startswith("-") and not set(pin.pin) & set(" ;@\n\\")
