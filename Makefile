@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 PATHS := runbook tests examples
 
-.PHONY: help setup demo test lint format examples cases gallery bench golden dist clean
+.PHONY: help setup demo test lint format examples cases gallery fuzz bench golden dist clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ help: ## List the targets
 
 .venv/.test: pyproject.toml tests/support/environment.sh
 	@tests/support/environment.sh test
+
+.venv/.fuzz: .venv/.test
+	@tests/support/environment.sh fuzz
 
 setup: .venv/.test ## Make .venv with runbook and everything its tests need
 
@@ -42,6 +45,9 @@ cases: .venv/.core ## Capture and replay public training scripts, unedited (CASE
 
 gallery: .venv/.core ## Run a folder of scripts plain and watched, and compare (SCRIPTS_DIR=… SCRIPTS_PYTHON=…)
 	@$(BIN)/python tests/cases/gallery.py $(ARGS)
+
+fuzz: .venv/.fuzz ## Every reader of foreign bytes over broken ones, for longer; ARGS="--seconds 60 zip record"
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: .venv/.test ## Ratios to the best peers, from one run; ARGS="--full" for the big sizes
 	@$(BIN)/python tests/bench $(ARGS)

@@ -119,33 +119,14 @@ class Bundle:
     @cached_property
     def record(self) -> Record:
         """The record."""
-        value = strict.loads(self.read(layout.RECORD, RECORD_CAP), layout.RECORD)
-        if isinstance(value, dict) and str(value.get("schema", "")).startswith("runbook/record/"):
-            number = str(value["schema"]).rpartition("/")[2]
-            if number.isascii() and number.isdigit() and int(number[:9]) > 1:
-                hint = "pip install --upgrade runbook"
-                raise UsageError(
-                    "this bundle is of a newer runbook", value["schema"], hint=hint, id="newer-bundle"
-                )
-        try:
-            return msgspec.convert(value, Record)
-        except (msgspec.ValidationError, ValueError, OverflowError) as error:
-            raise BundleRejected("not a record", f"{layout.RECORD}: {error}", id="bad-record") from None
+        return parse_record(self.read(layout.RECORD, RECORD_CAP))
 
     @cached_property
     def series(self) -> dict[str, Series]:
         """The curves; empty when the bundle has none."""
         if layout.SERIES not in self._digests:
             return {}
-        value = strict.loads(self.read(layout.SERIES, SERIES_CAP), layout.SERIES)
-        try:
-            found = msgspec.convert(value, dict[str, Series])
-        except (msgspec.ValidationError, ValueError, OverflowError) as error:
-            raise BundleRejected("not curves", f"{layout.SERIES}: {error}", id="bad-series") from None
-        for name, one in found.items():
-            if len(one.steps) != len(one.values):
-                raise BundleRejected("a curve whose steps and values differ in number", name, id="bad-series")
-        return found
+        return parse_series(self.read(layout.SERIES, SERIES_CAP))
 
     def hash(self, progress: Progress = SILENT) -> None:
         """Read the whole payload on all cores; BundleRejected for the first file that differs."""
@@ -247,6 +228,33 @@ class Bundle:
             raise BundleRejected(
                 "the payload's size is not what bag-info.txt says", f"{found[0]} bytes", id="size-mismatch"
             )
+
+
+def parse_record(data: bytes) -> Record:
+    """A record from its bytes. Raises BundleRejected, and UsageError (`newer-bundle`) for a later schema."""
+    value = strict.loads(data, layout.RECORD)
+    if isinstance(value, dict) and str(value.get("schema", "")).startswith("runbook/record/"):
+        number = str(value["schema"]).rpartition("/")[2]
+        if number.isascii() and number.isdigit() and int(number[:9]) > 1:
+            hint = "pip install --upgrade runbook"
+            raise UsageError("this bundle is of a newer runbook", value["schema"], hint=hint, id="newer-bundle")
+    try:
+        return msgspec.convert(value, Record)
+    except (msgspec.ValidationError, ValueError, OverflowError) as error:
+        raise BundleRejected("not a record", f"{layout.RECORD}: {error}", id="bad-record") from None
+
+
+def parse_series(data: bytes) -> dict[str, Series]:
+    """Curves from their bytes. Raises BundleRejected."""
+    value = strict.loads(data, layout.SERIES)
+    try:
+        found = msgspec.convert(value, dict[str, Series])
+    except (msgspec.ValidationError, ValueError, OverflowError) as error:
+        raise BundleRejected("not curves", f"{layout.SERIES}: {error}", id="bad-series") from None
+    for name, one in found.items():
+        if len(one.steps) != len(one.values):
+            raise BundleRejected("a curve whose steps and values differ in number", name, id="bad-series")
+    return found
 
 
 def _not_a_bundle(path: Path, name: str) -> BundleRejected:

@@ -19,12 +19,13 @@ import platformdirs
 
 from runbook.environment.closure import ARCHITECTURES, build_closure
 from runbook.environment.layer import Layout, write_image
-from runbook.environment.registry import Reference, parse_reference, registry_digest
 from runbook.errors import NeedMissing, UsageError
 from runbook.model.environment import Base, Interpreter, SystemLibrary
 from runbook.model.fact import Fact
 from runbook.model.record import Finding
+from runbook.model.reference import Reference, parse_reference
 from runbook.progress import SILENT, Progress
+from runbook.remote.registry import registry_digest
 
 if TYPE_CHECKING:
     from docker import APIClient

@@ -28,11 +28,11 @@ from packaging.version import InvalidVersion, Version
 from runbook.environment.index import Index
 from runbook.environment.release import IndexFile, Release
 from runbook.environment.repack import INSTALLERS_OWN, Installed, read_record, repack, settle
-from runbook.environment.requirements import Requirement, render_requirements
 from runbook.environment.source import build_wheel
 from runbook.environment.tags import best_wheel
 from runbook.model.environment import CarriedWheel, Interpreter, Lock, Origin, Package
 from runbook.model.record import Finding
+from runbook.model.requirements import Requirement, render_requirements
 from runbook.progress import SILENT, Progress
 
 _BLOCK = 1 << 20

@@ -170,7 +170,7 @@ def parse_probe(output: bytes, where: str = "the output of the probe") -> Probe:
         raise _failed(where, "it printed no document")
     try:
         return msgspec.json.decode(rest.partition(b"\n")[0], type=Probe)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _failed(where, f"its document is malformed: {error}") from None
 
 

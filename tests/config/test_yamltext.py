@@ -45,6 +45,8 @@ def test_scalars_are_those_of_yaml_1_2(text, value):
         ("? [a]\n: 1", 1),
         ("[" * 100, 1),
         ("a:\n\t- b", 2),
+        # YAML's own limit: a key is at most 1024 characters as it is written.
+        ('a: 1\n"' + "\\u00e9" * 200 + '": 2', 2),
     ],
 )
 def test_what_is_refused_names_its_line(text, line):
@@ -53,9 +55,11 @@ def test_what_is_refused_names_its_line(text, line):
     assert caught.value.line == line
 
 
+# As JSON writes it, a character takes up to 12, and a key of YAML has at most 1024.
+keys = st.text(max_size=80)
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda x: st.lists(x, max_size=4) | st.dictionaries(st.text(), x, max_size=4),
+    lambda x: st.lists(x, max_size=4) | st.dictionaries(keys, x, max_size=4),
     max_leaves=12,
 )
 

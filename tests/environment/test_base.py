@@ -16,10 +16,11 @@ from loopback_registry import registry_tool, serving
 
 from runbook.environment.base import resolve_base
 from runbook.environment.layer import Tree, verify_layout, write_layout
-from runbook.environment.registry import parse_reference, registry_digest
 from runbook.errors import NeedMissing, UsageError
 from runbook.model.environment import Interpreter, SystemLibrary
 from runbook.model.fact import Fact, missing, observed
+from runbook.model.reference import parse_reference
+from runbook.remote.registry import registry_digest
 
 DIGEST = "sha256:" + "c" * 64
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from runbook.environment.index import Index
-from runbook.environment.requirements import Requirement, render_requirements
 from runbook.environment.wheels import fetch
 from runbook.model.environment import Interpreter
+from runbook.model.requirements import Requirement, render_requirements
 from tests.environment.conftest import uv
 
 INSTALLERS = {"INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_cache.json", "uv_build.json"}

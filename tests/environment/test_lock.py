@@ -11,8 +11,8 @@ import pytest
 
 from runbook.environment.lock import LockResult
 from runbook.environment.repack import INSTALLERS_OWN
-from runbook.environment.requirements import parse_requirements
 from runbook.model.environment import Package
+from runbook.model.requirements import parse_requirements
 from tests.environment.conftest import Environment, OwnIndex
 from tests.observe.wheelmaker import make_project, make_wheel
 

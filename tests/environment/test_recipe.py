@@ -12,17 +12,17 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runbook.environment.closure import build_closure
 from runbook.environment.recipe import dockerfile, image_tag, mount_field, quote, replay_script
-from runbook.environment.requirements import Requirement, render_requirements
 from runbook.model.code import Link, Shape
 from runbook.model.environment import Base, CarriedWheel, Interpreter, Lock
 from runbook.model.fact import missing, observed
 from runbook.model.job import Job, Variable
 from runbook.model.record import Record
+from runbook.model.requirements import Requirement, render_requirements
 from tests.environment.conftest import OwnIndex
 from tests.factories import DIGEST, INPUTS, make_bundle, make_code, make_environment, make_input, make_record
 from tests.observe.wheelmaker import make_wheel
@@ -116,6 +116,9 @@ def test_hostile_records_give_scripts_that_hold_every_value_exactly(
     assert told[4] == f"/home/ada/{folder}/data/iris.csv"
 
 
+@example("\u2028RUN false")
+@example("\u2029RUN false")
+@example("\x85RUN false")
 @given(st.text(max_size=60))
 def test_a_name_cannot_leave_the_comments_of_the_dockerfile(name: str) -> None:
     lines = dockerfile(make_record(name=name)).splitlines()

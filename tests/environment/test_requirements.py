@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook.environment.requirements import Requirement, parse_requirements, render_requirements
 from runbook.errors import BundleRejected
+from runbook.model.requirements import Requirement, parse_requirements, render_requirements
 
 A, B = "a" * 64, "b" * 64
 names = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True).filter(lambda n: "--" not in n)

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from runbook.environment.index import Index
-from runbook.environment.requirements import Requirement, render_requirements
 from runbook.environment.wheels import Fetched, fetch
 from runbook.errors import BundleRejected, EnvironmentNotRebuilt
 from runbook.model.environment import Interpreter
+from runbook.model.requirements import Requirement, render_requirements
 from tests.environment.conftest import OwnIndex
 from tests.factories import make_interpreter
 from tests.observe.wheelmaker import make_wheel

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from runbook.errors import NeedMissing
@@ -209,6 +209,7 @@ def test_an_interpreter_that_is_not_there_has_a_reason(tmp_path):
         run_probe(str(tmp_path / "none"), {}, tmp_path)
 
 
+@example(b'{"probe": 1, "interpreter": "\xff"}')
 @given(st.binary(max_size=300))
 def test_hostile_output_is_refused_by_its_id(data):
     for output in (data, f"\n{SENTINEL}\n".encode() + data, f"\n{SENTINEL}\n".encode() + b"[" * 5000):

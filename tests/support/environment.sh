@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Makes .venv with runbook installed editable: `environment.sh core`, or `environment.sh test` with the test tools.
+# Makes .venv with runbook installed editable: `environment.sh core`, `environment.sh test` with the test tools,
+# `environment.sh fuzz` with what guides fuzzing by coverage, where it has a wheel for this Python.
 # pip does the installing, so that the indexes, certificates and proxies are the ones that pip is configured with.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-kind=${1:?core or test}
+kind=${1:?core, test or fuzz}
 
 python=
 for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
@@ -26,6 +27,13 @@ if [[ ! -x .venv/bin/python ]] || ! .venv/bin/python -m pip --version >/dev/null
     echo "hint: install python3 and python3-venv (Debian: apt-get install python3-venv), or uv; or set PYTHON" >&2
     exit 6
   fi
+fi
+
+if [[ $kind == fuzz ]]; then
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --group fuzz ||
+    echo "NOT INSTALLED: atheris has no wheel for this Python; the readers are fuzzed by Hypothesis alone." >&2
+  touch .venv/.fuzz
+  exit
 fi
 
 echo "==> installing runbook$([[ $kind == test ]] && echo ' and its test tools') into .venv" >&2

@@ -1,0 +1,1 @@
+"""Places elsewhere that hold blobs by their digest: registries, object stores, folders, web servers."""
