@@ -7,19 +7,18 @@ right, and is hashed again whenever it is taken out, so that it can neither be p
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
+from runbook.digest import receive
 from runbook.environment.index import Index
 from runbook.environment.release import IndexFile, Release
 from runbook.environment.requirements import CAP, Requirement, parse_requirements
@@ -211,10 +210,10 @@ class _Store:
         cached = self._root / sha256 / filename
         if not cached.is_file():
             return False
-        if _sha256(cached) != sha256:
+        if receive.sha256(cached) != sha256:
             cached.unlink(missing_ok=True)
             return False
-        _link(cached, self._target / filename)
+        receive.link(cached, self._target / filename)
         return True
 
     def take_choice(self, pin: Requirement, interpreter: Interpreter) -> str:
@@ -261,7 +260,7 @@ class _Store:
         """Have the file in the cache and the target. Continues what an earlier attempt left. Raises OSError."""
         if not (file.sha256 and self.take(file.sha256, file.filename)):
             self._download(pin, file, index, count)
-        sha256 = _sha256(self._target / file.filename)
+        sha256 = receive.sha256(self._target / file.filename)
         choice = self._choice(pin, interpreter)
         choice.parent.mkdir(parents=True, exist_ok=True)
         fresh = choice.with_name(f"{choice.name}.{os.getpid()}.{threading.get_ident()}")
@@ -271,27 +270,20 @@ class _Store:
     def _download(self, pin: Requirement, file: IndexFile, index: Index, count: Callable[[int], None]) -> None:
         key = file.sha256 or hashlib.sha256(file.url.encode()).hexdigest()
         part = self._root / "partial" / key
-        part.parent.mkdir(parents=True, exist_ok=True)
         problem: OSError = OSError("nothing came")
         for _ in range(_TRIES):
-            with part.open("a+b") as sink:
+            with receive.holding(part) as sink:
                 # Two runbooks may want the same wheel: the second waits and finds it done.
-                fcntl.flock(sink, fcntl.LOCK_EX)
                 if file.sha256 and self.take(file.sha256, file.filename):
+                    part.unlink(missing_ok=True)
                     return
-                if not _still(sink, part):
-                    continue
                 try:
-                    digest = _continue(sink, file, index, count)
+                    digest = receive.append(sink, partial(index.open, file), count, known=file.sha256 or "")
                 except OSError as error:
                     problem = error
                     continue
                 if digest in pin.hashes:
-                    place = self._root / digest
-                    place.mkdir(exist_ok=True)
-                    os.fsync(sink.fileno())
-                    part.chmod(0o444)
-                    part.replace(place / file.filename)
+                    receive.settle(sink, part, self._root / digest / file.filename)
                     self.take(digest, file.filename)
                     return
                 problem = OSError(f"{file.filename} came with sha256 {digest}, which the lock does not name")
@@ -302,47 +294,3 @@ class _Store:
         tags = "\n".join(str(tag) for tag in platform_tags(interpreter))
         key = hashlib.sha256(f"{pin.pin}\n{pin.hashes}\n{tags}".encode()).hexdigest()
         return self._root / "choices" / key
-
-
-def _continue(sink: IO[bytes], file: IndexFile, index: Index, count: Callable[[int], None]) -> str:
-    """Append what is missing of the file; sha256 of the whole."""
-    size = sink.seek(0, os.SEEK_END)
-    if size and (digest := _digest(sink)) == file.sha256:
-        return digest
-    with index.open(file, size) as (offset, blocks):
-        sink.truncate(offset)
-        for block in blocks:
-            sink.write(block)
-            count(len(block))
-    sink.flush()
-    return _digest(sink)
-
-
-def _digest(file: IO[bytes]) -> str:
-    file.seek(0)
-    digest = hashlib.sha256()
-    while block := file.read(_BLOCK):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def _still(sink: IO[bytes], part: Path) -> bool:
-    """Whether the open file is still the one of that name: another runbook may have finished and renamed it."""
-    try:
-        return os.fstat(sink.fileno()).st_ino == part.stat().st_ino
-    except FileNotFoundError:
-        return False
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return _digest(file)
-
-
-def _link(source: Path, target: Path) -> None:
-    """Hard link, or copy where the file system cannot."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
