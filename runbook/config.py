@@ -244,6 +244,12 @@ def merge(file: Declaration, options: Declaration) -> Declaration:
     )
 
 
+def parse_input(text: str) -> DeclaredInput:
+    """A path, or `PATH=URL` with where it can be had from."""
+    match = re.fullmatch(r"(.+?)=([a-z][a-z0-9+.-]*://\S+)", text)
+    return DeclaredInput(path=match[1], source=match[2]) if match else DeclaredInput(path=text)
+
+
 def parse_size(text: str) -> int:
     """Bytes of `64MiB`, `1.5 GB`, `0` or `4096`. Raises UsageError."""
     match = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([KMGT]?i?B?)\s*", text, re.IGNORECASE)

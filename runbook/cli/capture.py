@@ -63,6 +63,7 @@ def choices_of(said: Declaration, options: dict[str, Any]) -> Choices:
         redact=bool(said.redact),
         embed_limit=EMBED_LIMIT if said.embed_limit is None else said.embed_limit,
         tolerances=said.tolerances,
+        sources=dict(_source(text) for text in options.get("sources", ())),
     )
 
 
@@ -70,6 +71,9 @@ def choices_of(said: Declaration, options: dict[str, Any]) -> Choices:
 @click.argument("run", default="last")
 @click.option("--command", "line", metavar="'CMD…'", help="Freeze a run of this command that was not observed.")
 @click.option("--log", type=click.Path(path_type=Path), help="With --command: its saved standard output.")
+@click.option(
+    "--source", "sources", multiple=True, metavar="NAME=URL", help="Where others can have an input from."
+)
 @declaring
 @freezing
 @click.option("--json", "as_json", is_flag=True, help="Print id, path and sizes as JSON.")
@@ -79,6 +83,7 @@ def command(run: str, line: str | None, log: Path | None, as_json: bool, **optio
     \b
       runbook capture                                    the last run
       runbook capture -o result.runbook --image python:3.11-slim
+      runbook capture --embed-limit 0 --source train.csv=https://data.example/train.csv
       runbook capture --command "python train.py" --log train.log --metric 'rmse=RMSE: ([0-9.]+)'
     """
     from runbook.catalog.store import find_store
@@ -88,7 +93,7 @@ def command(run: str, line: str | None, log: Path | None, as_json: bool, **optio
 
     cwd = Path.cwd()
     root = find_root(cwd)
-    choices = {name: options.pop(name) for name in ("target", "archive", "force", "offline")}
+    choices = {name: options.pop(name) for name in ("target", "archive", "force", "offline", "sources")}
     late = [name for name, option in _OF_A_RUN.items() if options[option]] + (["--log"] if log else [])
     said = declaration(root, cwd, options)
     progress = TerminalProgress()
@@ -114,6 +119,13 @@ def command(run: str, line: str | None, log: Path | None, as_json: bool, **optio
         import msgspec
 
         out().print(msgspec.json.encode(captured.summary()).decode(), markup=False)
+
+
+def _source(text: str) -> tuple[str, str]:
+    name, equals, url = text.partition("=")
+    if not name or not equals or "://" not in url:
+        raise UsageError("not the source of an input", text, hint="--source NAME=URL", id="source-option")
+    return name, url
 
 
 def tell(captured: Captured) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from runbook import config
-from runbook.config import Declaration, DeclaredInput
+from runbook.config import Declaration
 from runbook.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -18,7 +18,11 @@ _OPTIONS = (
     click.option("--name", help="Name of the run; the bundle is called after it."),
     click.option("--experiment", help="The experiment it belongs to."),
     click.option(
-        "--input", "inputs", multiple=True, metavar="PATH", help="A dataset the job reads: file or folder."
+        "--input",
+        "inputs",
+        multiple=True,
+        metavar="PATH[=URL]",
+        help="A dataset the job reads: file or folder, and where others can have it from.",
     ),
     click.option("--output", "outputs", multiple=True, metavar="PATH", help="A file the job writes, to keep."),
     click.option("--metrics", multiple=True, metavar="FILE", help="Metrics file: .json .yaml .csv .tsv .jsonl."),
@@ -69,7 +73,7 @@ def declaration(root: Path, cwd: Path, options: dict[str, Any]) -> Declaration:
     mine = Declaration(
         name=options["name"] or "",
         experiment=options["experiment"] or "",
-        inputs=tuple(DeclaredInput(path=path) for path in options["inputs"]),
+        inputs=tuple(config.parse_input(text) for text in options["inputs"]),
         outputs=options["outputs"],
         metrics=options["metrics"],
         patterns={name: pattern for name, pattern in named if pattern},

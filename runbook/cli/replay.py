@@ -21,9 +21,14 @@ from runbook.errors import Terminated, UsageError
 @click.option(
     "--tolerance", "tolerances", multiple=True, metavar="NAME=abs:X,rel:Y", help="Instead of the bundle's."
 )
-@click.option("--data", multiple=True, metavar="NAME=PATH", help="Where a referenced input lies here.")
+@click.option(
+    "--data", multiple=True, metavar="NAME=PATH", help="Where a referenced input lies: a path here, or a URL."
+)
 @click.option("--allow-network", is_flag=True, help="A visible weakening: the job may reach the network.")
-@click.option("--offline", is_flag=True, help="Ask no package index; use the bundle and the cache.")
+@click.option(
+    "--offline", is_flag=True, help="Ask no index, registry or place of data; use the bundle and the caches."
+)
+@click.option("--despite", multiple=True, metavar="CHECK", help="Replay although this check of --plan fails.")
 @click.option("--memory", metavar="SIZE", help="Memory limit of the job.")
 @click.option("--cpus", type=float, help="CPU limit of the job.")
 @click.option("--time-limit", type=float, metavar="SECONDS", help="Stop the job after so long.")
@@ -37,6 +42,7 @@ def command(
     data: tuple[str, ...],
     allow_network: bool,
     offline: bool,
+    despite: tuple[str, ...],
     memory: str | None,
     cpus: float | None,
     time_limit: float | None,
@@ -67,11 +73,14 @@ def command(
         ),
         network=allow_network,
         offline=offline,
+        despite=despite,
         target=target.absolute() if target else None,
     )
     progress = TerminalProgress()
     if plan:
-        return _show(flow.plan(bundle, choices, progress), as_json)
+        from runbook.cli.plan import show
+
+        return show(flow.plan(bundle, choices, progress), despite, as_json)
     with _cleaning_up():
         done = flow.replay(bundle, choices, progress)
     if as_json:
@@ -100,32 +109,8 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise Terminated
 
 
-def _data(text: str) -> tuple[str, Path]:
+def _data(text: str) -> tuple[str, str]:
     name, equals, path = text.partition("=")
     if not name or not equals or not path:
         raise UsageError("not a place for data", text, hint="--data NAME=PATH", id="data-option")
-    return name, Path(path)
-
-
-def _show(preflight: object, as_json: bool) -> int:
-    """Print a plan; 0 when the replay can be done, else the exit code it would end with."""
-    import msgspec
-
-    from runbook.errors import RunbookError
-    from runbook.flow.preflight import Preflight
-    from runbook.model.text import printable
-
-    assert isinstance(preflight, Preflight)
-    if as_json:
-        out().file.write(msgspec.json.format(msgspec.json.encode(preflight)).decode() + "\n")
-    else:
-        console = out()
-        for step in preflight.steps:
-            console.print(printable(step), markup=False)
-        for check in preflight.checks:
-            console.print(f"  {check.state:<14} {printable(check.what)}: {printable(check.found)}", markup=False)
-    try:
-        preflight.check()
-    except RunbookError as error:
-        return error.exit_code
-    return 0
+    return name, path

@@ -92,9 +92,14 @@ def source_file(path: str) -> tuple[Risk, str]:
 
 def flags(changed: Iterable[str]) -> tuple[Risk, str]:
     """The risk of CPU flags that only one side has."""
-    if any(_ARITHMETIC_FLAGS.search(f) for f in changed):
+    if kernel_flags(changed):
         return "medium", "numerical libraries choose their kernels by these flags"
     return "low", "no flag that numerical libraries are known to look at"
+
+
+def kernel_flags(flags: Iterable[str]) -> list[str]:
+    """Those CPU flags that numerical libraries choose their kernels by, sorted."""
+    return sorted(flag for flag in flags if _ARITHMETIC_FLAGS.search(flag))
 
 
 def variable(name: str) -> tuple[Risk, str]:

@@ -45,11 +45,13 @@ def holding(part: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[
                 return
 
 
-def append(sink: IO[bytes], opens: Opens, count: Callable[[int], None], *, known: str = "", cap: int = 0) -> str:
+def append(
+    sink: IO[bytes], opens: Opens, count: Callable[[int], None], *, known: str = "", cap: int | None = None
+) -> str:
     """Append what is missing of a file; sha256, hex, of the whole.
 
     known: the digest that ends it at once when what is there has it. cap: bytes beyond which nothing is written
-    (OSError with EFBIG); 0: none.
+    (OSError with EFBIG).
     """
     size, digest = sink.seek(0, os.SEEK_END), hashlib.sha256()
     if size:
@@ -63,7 +65,7 @@ def append(sink: IO[bytes], opens: Opens, count: Callable[[int], None], *, known
         sink.seek(0, os.SEEK_END)
         for block in blocks:
             offset += len(block)
-            if cap and offset > cap:
+            if cap is not None and offset > cap:
                 raise OSError(errno.EFBIG, f"more than the {cap} bytes that it should have")
             sink.write(block)
             digest.update(block)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 from runbook.engine import daemon, owner
-from runbook.engine.interface import Built, Plan, Sandbox
+from runbook.engine.interface import Built, Plan, Sandbox, Stock
 from runbook.errors import NeedMissing
+from runbook.model.environment import Base, Interpreter
 from runbook.model.execution import Execution
 from runbook.progress import Progress
 
@@ -49,6 +51,17 @@ class DockerEngine:
         if found.selinux:
             said.append("SELinux labels stay as they are: containers must be allowed to read the inputs")
         return tuple(said)
+
+    def stock(self, environment_id: str, base: Base, interpreter: Interpreter, *, ask: bool) -> Stock:
+        """Whether the environment's image is there, else the base; a registry is asked by the engine itself."""
+        from runbook.engine import docker_base, docker_build
+
+        found = self._daemon()
+        built = docker_build.is_built(found.api, environment_id)
+        there = docker_base.is_there(found.api, base)
+        problem = "" if built or there or base.layout or not ask else docker_base.unobtainable(found.api, base)
+        folder = Path(found.root) if found.root and Path(found.root).is_dir() else None
+        return Stock(built, there, folder, problem, docker_base.HINT if problem else "")
 
     def build(self, plan: Plan, progress: Progress) -> Built:
         """Make the environment's image, or find it."""

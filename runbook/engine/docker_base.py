@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from runbook.engine.interface import Plan
 from runbook.errors import BundleRejected, EnvironmentNotRebuilt, NeedMissing
+from runbook.model.environment import Base
 from runbook.progress import Progress
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 REPOSITORY = "runbook/base"
 _JSON_CAP = 4 << 20
 _CHUNK = 1 << 20
+_ASK_S = 30
+"""Seconds that an engine has to ask a registry for a digest."""
+HINT = "log in to its registry (docker login), load it (docker load), or capture again with the base carried"
 _HOSTILE_VARIABLES = ("LD_PRELOAD", "LD_AUDIT")
 
 
@@ -56,6 +60,41 @@ def obtain(api: APIClient, plan: Plan, progress: Progress) -> BaseImage:
                 id="base-preloads",
             )
     return BaseImage(id=image, variables=variables, pythons=tuple(_pythons(plan, variables)))
+
+
+def is_there(api: APIClient, base: Base) -> bool:
+    """Whether the engine has the base under the name that pins it."""
+    from docker.errors import APIError
+
+    try:
+        api.inspect_image(base.reference or base.digest)
+    except APIError:
+        return False
+    return True
+
+
+def unobtainable(api: APIClient, base: Base) -> str:
+    """Why a base that the engine lacks cannot be pulled, by having the engine ask the registry; empty if it can.
+
+    The engine asks, not this process: it has its own proxies, certificates and registries without TLS.
+    """
+    from docker.errors import APIError
+    from requests import RequestException
+
+    if base.kind == "host-closure" or "@sha256:" not in base.reference:
+        return "the base image is not in this engine"
+    patience, api.timeout = api.timeout, _ASK_S
+    try:
+        api.inspect_distribution(base.reference)
+    except APIError as error:
+        said = str(error.explanation or error)
+        # An engine that cannot be asked so (Podman) still pulls.
+        return "" if "page not found" in said.lower() else f"the base image cannot be pulled ({said})"
+    except RequestException:
+        return f"the base image cannot be pulled (its registry did not answer within {_ASK_S} s)"
+    finally:
+        api.timeout = patience
+    return ""
 
 
 def read_variables(config: Mapping[str, Any]) -> dict[str, str]:
@@ -97,10 +136,9 @@ def _by_reference(api: APIClient, plan: Plan, progress: Progress) -> str:
         return str(api.inspect_image(reference)["Id"])
     except ImageNotFound:
         pass
-    hint = "log in to its registry (docker login), load it (docker load), or capture again with the base carried"
     if plan.base.kind == "host-closure" or "@" not in reference:
         raise EnvironmentNotRebuilt(
-            "the base image is not in this engine", reference, hint=hint, id="base-unavailable"
+            "the base image is not in this engine", reference, hint=HINT, id="base-unavailable"
         )
     progress.say(f"pulling the base {reference}")
     try:
@@ -109,14 +147,14 @@ def _by_reference(api: APIClient, plan: Plan, progress: Progress) -> str:
                 raise EnvironmentNotRebuilt(
                     f"the base image cannot be pulled ({line['error']})",
                     reference,
-                    hint=hint,
+                    hint=HINT,
                     id="base-unavailable",
                 )
         return str(api.inspect_image(reference)["Id"])
     except APIError as error:
         said = str(error.explanation or error)
         raise EnvironmentNotRebuilt(
-            f"the base image cannot be pulled ({said})", reference, hint=hint, id="base-unavailable"
+            f"the base image cannot be pulled ({said})", reference, hint=HINT, id="base-unavailable"
         ) from error
 
 

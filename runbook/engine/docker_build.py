@@ -38,7 +38,7 @@ _TAIL = 4000
 
 def build(api: APIClient, plan: Plan, progress: Progress) -> Built:
     """Find the environment, or make it. Raises EnvironmentNotRebuilt, NeedMissing, BundleRejected."""
-    name = f"{REPOSITORY}:{plan.environment_id.removeprefix('sha256:')[:24]}"
+    name = _name(plan.environment_id)
     if (found := _find(api, name, plan.environment_id)) is not None:
         return _built(plan, found, cached=True)
     with alone(plan.environment_id):
@@ -51,6 +51,15 @@ def build(api: APIClient, plan: Plan, progress: Progress) -> Built:
     if found is None:
         raise EnvironmentNotRebuilt("the engine did not keep the image", name, id="image-lost")
     return _built(plan, found, cached=False)
+
+
+def is_built(api: APIClient, environment_id: str) -> bool:
+    """Whether the engine has the environment's image."""
+    return _find(api, _name(environment_id), environment_id) is not None
+
+
+def _name(environment_id: str) -> str:
+    return f"{REPOSITORY}:{environment_id.removeprefix('sha256:')[:24]}"
 
 
 def _find(api: APIClient, name: str, environment_id: str) -> dict[str, Any] | None:

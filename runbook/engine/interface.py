@@ -52,6 +52,22 @@ class Built:
 
 
 @dataclass(frozen=True)
+class Stock:
+    """What an engine has of an environment before it builds it."""
+
+    environment: bool
+    """Nothing has to be built."""
+    base: bool
+    """The base is there, or none is needed."""
+    folder: Path | None
+    """Where it would lie; None where this process cannot see that."""
+    problem: str = ""
+    """Why what is lacking, and not in the bundle, cannot be had; empty when it can, or when nobody can tell."""
+    hint: str = ""
+    """What mends the problem."""
+
+
+@dataclass(frozen=True)
 class Mount:
     """A file or tree of the host that the job sees read-only."""
 
@@ -124,6 +140,9 @@ class Engine(Protocol):
 
     def warnings(self) -> tuple[str, ...]:
         """What makes this engine weaker here than it could be, one sentence each."""
+
+    def stock(self, environment_id: str, base: Base, interpreter: Interpreter, *, ask: bool) -> Stock:
+        """What is there already; builds and fetches nothing. ask: whether a registry may be asked for the base."""
 
     def build(self, plan: Plan, progress: Progress) -> Built:
         """Make the environment, or find it made. Raises EnvironmentNotRebuilt, NeedMissing."""

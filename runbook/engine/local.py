@@ -18,17 +18,19 @@ from runbook.engine import owner
 from runbook.engine.docker_build import minor, not_installed, substitutions
 from runbook.engine.enter import resolve, restore, translated
 from runbook.engine.install import compile_modules
-from runbook.engine.interface import Built, Mount, Plan, Sandbox
+from runbook.engine.interface import Built, Mount, Plan, Sandbox, Stock
 from runbook.engine.lock import alone
 from runbook.errors import EnvironmentNotRebuilt, NeedMissing
 from runbook.launch.process import launch
 from runbook.launch.watch import prepare
 from runbook.model.code import Link, Shape
+from runbook.model.environment import Base, Interpreter
 from runbook.model.execution import Execution
 from runbook.progress import Progress
 
 _READY = ".runbook-complete"
 """Written last into an environment: without it the folder is a torso and is made anew."""
+_NO_PYTHON = "this machine has no Python"
 _PLAIN_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -65,9 +67,16 @@ class LocalEngine:
         """What a reader must know."""
         return ("the local engine isolates nothing: replay only what you trust",)
 
+    def stock(self, environment_id: str, base: Base, interpreter: Interpreter, *, ask: bool) -> Stock:
+        """Whether the environment is there, else whether this machine has a Python for it."""
+        there = (_home_of(environment_id) / _READY).is_file()
+        if there or any(_has_python(v) for v in (interpreter.version, minor(interpreter.version))):
+            return Stock(there, True, environments())
+        return Stock(False, True, environments(), f"{_NO_PYTHON} {minor(interpreter.version)}", _hint(interpreter))
+
     def build(self, plan: Plan, progress: Progress) -> Built:
         """Make the environment, or find it. The base of the bundle is not used: this machine stands in for it."""
-        target = environments() / plan.environment_id.removeprefix("sha256:")[:24]
+        target = _home_of(plan.environment_id)
         with alone(plan.environment_id):
             cached = (target / _READY).is_file()
             if not cached:
@@ -177,6 +186,21 @@ def environments() -> Path:
     return platformdirs.user_cache_path("runbook") / "environments"
 
 
+def _home_of(environment_id: str) -> Path:
+    return environments() / environment_id.removeprefix("sha256:")[:24]
+
+
+def _has_python(version: str) -> bool:
+    import uv
+
+    command = [uv.find_uv_bin(), "python", "find", "--offline", "--no-config", "--no-python-downloads", "--quiet"]
+    return _call([*command, "--no-project", version]).returncode == 0
+
+
+def _hint(interpreter: Interpreter) -> str:
+    return f"uv python install {interpreter.version}, or replay with --engine docker"
+
+
 def _install(plan: Plan, target: Path) -> None:
     import uv
 
@@ -190,9 +214,9 @@ def _install(plan: Plan, target: Path) -> None:
                 break
         else:
             raise EnvironmentNotRebuilt(
-                "this machine has no Python",
+                _NO_PYTHON,
                 minor(wanted),
-                hint=f"uv python install {wanted}, or replay with --engine docker",
+                hint=_hint(plan.interpreter),
                 id="no-such-python",
             )
         python = str(target / "bin" / "python")

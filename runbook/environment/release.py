@@ -20,6 +20,8 @@ class IndexFile:
     """On this machine's disk (find-links, `file://` index): nobody else has it."""
     requires_python: str = ""
     yanked: bool = False
+    size: int | None = None
+    """Bytes, where the index tells it (PEP 700)."""
     metadata_sha256: str | None = None
     """sha256 of the wheel's METADATA where the index tells it (PEP 658/714)."""
 

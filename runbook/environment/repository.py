@@ -40,6 +40,7 @@ class _File(msgspec.Struct, rename="kebab"):
     hashes: dict[str, str] = {}
     requires_python: str | None = None
     yanked: bool | str = False
+    size: int | None = None
     core_metadata: bool | dict[str, str] | None = None
 
 
@@ -60,6 +61,8 @@ class Repository:
         self._pages = Pages(self._options, threads)
         self._collector = pip_collector.LinkCollector.create(session=self, options=self._options)
         self._unreachable: dict[str, str] = {}
+        self._sizes: dict[str, int] = {}
+        """URL → bytes, of files whose index tells it; pip's links do not hold it."""
         self._making = threading.Lock()
         self._made: Any = None
 
@@ -103,7 +106,7 @@ class Repository:
                 continue
             for link in [*source.page_candidates(), *source.file_links()]:
                 if wanted.has(link.filename):
-                    file = _index_file(link)
+                    file = _index_file(link, self._sizes.get(link.url_without_fragment))
                     # The first index wins, as with pip; a copy with a hash beats one without.
                     known = files.get(file.filename)
                     if known is None or (known.local and not file.local):
@@ -121,9 +124,10 @@ class Repository:
             url = urljoin(url.rstrip("/") + "/", "index.html")
         try:
             if (at_hand := self._pages.get(url)) is not None:
-                return _links(at_hand, wanted), "", False
+                return _links(at_hand, wanted, self._sizes), "", False
             with closing(pip_collector._get_simple_response(url, session=self.session)) as response:
-                return _links(Page(response.url, response.content, response.headers), wanted), "", False
+                page = Page(response.url, response.content, response.headers)
+                return _links(page, wanted, self._sizes), "", False
         except (pip_collector._NotHTTP, pip_collector._NotAPIContent):
             return [], f"{_place(url)} is not a package index", False
         except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
@@ -201,15 +205,23 @@ class _Wanted:
         return same and canonicalize_name(stem) == self._name
 
 
-def _links(page: Page, wanted: _Wanted) -> list[Link]:
-    """Links of a page; of one in JSON (PEP 691) those of the release only. Raises `_NotAPIContent`."""
+def _links(page: Page, wanted: _Wanted, sizes: dict[str, int]) -> list[Link]:
+    """Links of a page; of one in JSON (PEP 691) those of the release only. Raises `_NotAPIContent`.
+
+    sizes: filled with the bytes of what is linked, by URL, where the page tells them.
+    """
     if not page.headers:
         return []
     kind = page.headers.get("Content-Type", "").lower()
     if kind.startswith(_JSON):
-        files = msgspec.json.decode(page.content, type=_Page).files
-        made = [Link.from_json(msgspec.to_builtins(f), page.url) for f in files if wanted.has(f.filename)]
-        return [link for link in made if link is not None]
+        found = []
+        for file in msgspec.json.decode(page.content, type=_Page).files:
+            link = Link.from_json(msgspec.to_builtins(file), page.url) if wanted.has(file.filename) else None
+            if link is not None:
+                found.append(link)
+                if file.size is not None:
+                    sizes[link.url_without_fragment] = file.size
+        return found
     if not kind.startswith(_HTML):
         raise pip_collector._NotAPIContent(kind, "GET")
     encoding = pip_collector._get_encoding_from_headers(page.headers)
@@ -226,7 +238,7 @@ def _same(told: str, version: Version) -> bool:
         return False
 
 
-def _index_file(link: Link) -> IndexFile:
+def _index_file(link: Link, size: int | None) -> IndexFile:
     metadata = getattr(link.metadata_file_data, "hashes", None) or {}
     return IndexFile(
         filename=link.filename,
@@ -235,6 +247,7 @@ def _index_file(link: Link) -> IndexFile:
         local=link.is_file,
         requires_python=link.requires_python or "",
         yanked=link.is_yanked,
+        size=size,
         metadata_sha256=metadata.get("sha256"),
     )
 

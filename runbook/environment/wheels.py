@@ -80,6 +80,63 @@ def fetch(
     return Fetched(target, tuple(sorted(names.values())), downloaded)
 
 
+@dataclass(frozen=True)
+class Foreseen:
+    """What fetching would do: bytes by where they come from, and what cannot be had."""
+
+    cached: int = 0
+    """Bytes of wheels in the cache."""
+    download: int = 0
+    """Bytes to come over the network, as far as the indexes tell them."""
+    unknown: int = 0
+    """Wheels whose size no index tells."""
+    files: int = 0
+    """Wheels to come over the network."""
+    problem: EnvironmentNotRebuilt | None = None
+    """What `fetch` would raise."""
+
+
+def foresee(
+    requirements: bytes, interpreter: Interpreter, carried: Iterable[str], *, index: Index, cache: Path
+) -> Foreseen:
+    """What `fetch` would do, by names alone: no wheel is read or fetched. The indexes are asked for their lists.
+
+    carried: file names of the wheels that the bundle carries.
+    """
+    pins = parse_requirements(requirements)
+    own = {name for name in carried if best_wheel([name], interpreter)}
+    brought = {(name, str(version)) for name, version, _, _ in map(parse_wheel_filename, own)}
+    cached, lacking = 0, []
+    for pin in pins:
+        if (pin.name, str(pin.parsed)) in brought:
+            continue
+        names = {path.name: path for sha256 in pin.hashes for path in (cache / "wheels" / sha256).glob("*.whl")}
+        if best := best_wheel(names, interpreter):
+            cached += names[best].stat().st_size
+        else:
+            lacking.append(pin)
+    if not lacking:
+        return Foreseen(cached)
+    releases = index.files([(pin.name, pin.version) for pin in lacking])
+    chosen: list[IndexFile] = []
+    problems: list[str] = []
+    offline = False
+    for pin in lacking:
+        release = releases[pin.name, pin.version]
+        if (file := _choose(pin, release, interpreter)) is None:
+            problems.append(f"{pin.pin}: {_why_none(release, interpreter)}")
+            offline = offline or release.offline
+        else:
+            chosen.append(file)
+    return Foreseen(
+        cached=cached,
+        download=sum(file.size or 0 for file in chosen),
+        unknown=sum(file.size is None for file in chosen),
+        files=len(chosen),
+        problem=_unsatisfied(problems, offline=offline) if problems else None,
+    )
+
+
 def _carried(
     pins: Sequence[Requirement], folder: Path | None, interpreter: Interpreter, store: _Store
 ) -> Iterator[tuple[Requirement, str]]:

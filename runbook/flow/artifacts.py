@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 import platformdirs
@@ -16,15 +15,17 @@ from runbook.config import Declaration, DeclaredInput
 from runbook.digest.hashing import hash_tree
 from runbook.digest.statcache import StatCache
 from runbook.digest.tree import digest_tree
-from runbook.errors import NeedMissing, NotComparable
+from runbook.errors import NeedMissing, SecretFound, UsageError
 from runbook.model import manifest
 from runbook.model.code import Shape
 from runbook.model.data import Input, Output
 from runbook.model.fact import Fact, declared, inferred, missing, observed
 from runbook.model.manifest import Entry
-from runbook.model.record import Finding
+from runbook.model.record import Finding, Record
+from runbook.observe.urls import without_credentials
 from runbook.progress import Progress
 
+_LAY = "where it lay"
 OUTPUTS_CAP = 500
 """Files that the job wrote unasked, which a record lists."""
 
@@ -130,7 +131,6 @@ def look_at_input(
     digest, entries, shape = _digest(content or path, progress)
     if not path.is_dir():  # What lies behind a link, or was kept, goes by the name that the job used.
         entries = tuple(entry._replace(path=path.name) for entry in entries)
-    source: Fact[str] = declared(one.source) if one.source else inferred(path.resolve().as_uri(), "where it lay")
     value = Input(
         name=name,
         path=place(path, root),
@@ -140,13 +140,41 @@ def look_at_input(
         files=len(entries),
         stored="reference",
         manifest=f"data/inputs/{name}.manifest",
-        source=source,
+        source=declared(checked_source(one.source)) if one.source else inferred(path.resolve().as_uri(), _LAY),
         version=declared(one.version) if one.version else missing("no version was declared"),
         changed=missing("the run was not observed"),
         evidence="observed" if seen else "declared",
         shape=shape,
     )
     return Seen(value, content or path, entries)
+
+
+def checked_source(source: str) -> str:
+    """The source as a record may hold it. Raises SecretFound for credentials in a URL."""
+    plain = without_credentials(source)
+    if plain != source:
+        raise SecretFound(
+            "the source of an input holds credentials",
+            plain,
+            hint="leave them out: whoever replays has their own",
+            id="source-credentials",
+        )
+    return source
+
+
+def with_sources(record: Record, sources: Mapping[str, str]) -> Record:
+    """The record with where some of its inputs can be had from. Raises UsageError for a name that it lacks."""
+    names = [one.name for one in record.inputs]
+    if unknown := sorted(set(sources) - set(names)):
+        hint = f"its inputs: {', '.join(names) or 'none'}"
+        raise UsageError("the run has no such input", ", ".join(unknown), hint=hint, id="no-such-input")
+    inputs = [
+        msgspec.structs.replace(one, source=declared(checked_source(sources[one.name])))
+        if one.name in sources
+        else one
+        for one in record.inputs
+    ]
+    return msgspec.structs.replace(record, inputs=tuple(inputs))
 
 
 def _digest(path: Path, progress: Progress) -> tuple[str, tuple[Entry, ...], Shape]:
@@ -182,37 +210,3 @@ def _name(one: DeclaredInput, names: set[str]) -> str:
         name = f"{base}-{number}"
     names.add(name)
     return name
-
-
-def locate(one: Input, given: Path | None) -> Path:
-    """Where the content of a referenced input lies on this machine, checked against its digest.
-
-    given: what `--data NAME=PATH` says; else its recorded source when that is a file here.
-    Raises NeedMissing when it is not here, NotComparable when its content is another.
-    """
-    hint = f"--data {one.name}=PATH says where it lies"
-    path = given or _local(one.source.value or "")
-    if path is None or not path.exists():
-        raise NeedMissing(f"the input {one.name} is not in the bundle and not here", path or one.path, hint=hint)
-    path = path.absolute()
-    if path.is_dir() != (one.kind == "tree"):
-        raise NotComparable(f"the input {one.name} is a {one.kind}, this is not", path, hint=hint)
-    digest, _, _ = _digest_now(path)
-    if digest != one.digest:
-        raise NotComparable(f"the input {one.name} has another content than the original's", path, hint=hint)
-    return path
-
-
-def _local(source: str) -> Path | None:
-    parts = urlsplit(source)
-    return Path(unquote(parts.path)) if parts.scheme == "file" else None
-
-
-def _digest_now(path: Path) -> tuple[str, tuple[Entry, ...], Shape]:
-    """By reading every byte: a replay trusts no cache."""
-    if path.is_dir():
-        tree, entries = digest_tree(path)
-        return tree.digest, tuple(entries), tree.shape
-    path = path.resolve()
-    entries = hash_tree(path.parent, [path.name])
-    return entries[0].sha256, tuple(entries), Shape()

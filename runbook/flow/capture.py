@@ -6,7 +6,8 @@ import hashlib
 import os
 import re
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from runbook.environment.index import Index
 from runbook.environment.lock import LockResult, make_lock
 from runbook.environment.repack import Installed
 from runbook.errors import NeedMissing, UsageError
+from runbook.flow import artifacts
 from runbook.flow.cleanse import Materials, cleanse, without_secrets
 from runbook.flow.seal import Goods, seal
 from runbook.model import manifest
@@ -54,6 +56,8 @@ class Choices:
     redact: bool = False
     embed_limit: int = EMBED_LIMIT
     tolerances: tuple[Tolerance, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Input name → URL it can be had from."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def freeze(folder: RunFolder, choices: Choices, progress: Progress = SILENT) -> 
     index = Index(platformdirs.user_cache_path("runbook"), ("--no-index",) if choices.offline else ())
     index.warm()
     record = msgspec.structs.replace(record, tolerances=_tolerances(choices.tolerances, record.tolerances))
-    record = without_secrets(record, folder)
+    record = without_secrets(artifacts.with_sources(record, choices.sources), folder)
     record, code = _decide(record, _code_entries(folder), choices.embed_limit)
     materials = _materials(folder, record, code)
     clean = cleanse(record, materials, redact=choices.redact, progress=progress)

@@ -62,6 +62,8 @@ class Ended:
     """Whether the job was allowed the network."""
     since: float
     """Unix time before the job was started: what is older was not written by it."""
+    remarks: tuple[str, ...] = ()
+    """What else a reader of the report must know, one sentence each."""
 
 
 def load() -> None:
@@ -98,7 +100,7 @@ def conclude(ended: Ended, folder: RunFolder, tolerances: Sequence[Tolerance], t
         isolation=engine.isolation,
         cached=built.cached,
         title=bundle.record.name,
-        notes=(*engine.warnings(), *(("the network was allowed",) if ended.network else ())),
+        notes=(*engine.warnings(), *(("the network was allowed",) if ended.network else ()), *ended.remarks),
     )
     _keep(report, record, folder, ended.work, target or folder.path)
     return report

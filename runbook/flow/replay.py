@@ -22,12 +22,15 @@ from runbook.bundle.verify import verify_opened
 from runbook.catalog.store import RunFolder, RunStore
 from runbook.engine.interface import Built, Engine, Limits, Mount, Plan, Sandbox
 from runbook.errors import EnvironmentNotRebuilt, JobFailed, NeedMissing, Terminated
-from runbook.flow import artifacts, codebase
-from runbook.flow.preflight import Preflight, find_engine, look_ahead
+from runbook.fetch.cache import DataCache
+from runbook.flow import codebase
+from runbook.flow.preflight import Terms, find_engine, look_ahead, refuse
+from runbook.flow.referenced import have
 from runbook.launch.logged import SOURCE
 from runbook.model.data import Input
 from runbook.model.fact import missing, observed
 from runbook.model.metric import Tolerance
+from runbook.model.preflight import Preflight
 from runbook.model.record import Record, rewritten
 from runbook.model.verdict import EXIT, Comparison
 from runbook.observe.probing import probe_script
@@ -43,13 +46,21 @@ class Choices:
 
     engine: str = "auto"
     tolerances: tuple[Tolerance, ...] = ()
-    data: Mapping[str, Path] = field(default_factory=dict)
+    data: Mapping[str, str] = field(default_factory=dict)
+    """Input name → PATH or URL where a referenced one is to be had."""
     limits: Limits = Limits()
     network: bool = False
     target: Path | None = None
     """Folder for the report and the outputs; None: the run's own folder in the run store."""
     offline: bool = False
+    despite: tuple[str, ...] = ()
+    """Ids of checks whose failure does not stop the replay."""
     echo: bool = True
+
+    @property
+    def terms(self) -> Terms:
+        """What of it decides what a replay needs."""
+        return Terms(self.data, self.limits, self.offline)
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,12 @@ def plan(path: Path, choices: Choices, progress: Progress = SILENT) -> Preflight
     """What a replay would do and need; executes nothing."""
     with open_bundle(path) as bundle:
         verify_opened(bundle, quick=True, progress=progress)
-        return look_ahead(bundle, find_engine(choices.engine), choices.data)
+        engine: Engine | NeedMissing
+        try:
+            engine = find_engine(choices.engine)
+        except NeedMissing as error:
+            engine = error
+        return look_ahead(bundle, engine, choices.terms).preflight
 
 
 def replay(path: Path, choices: Choices, progress: Progress = SILENT) -> Replayed:
@@ -82,12 +98,15 @@ def replay(path: Path, choices: Choices, progress: Progress = SILENT) -> Replaye
         verify_opened(bundle, progress=progress)
         engine = find_engine(choices.engine)
         engine.sweep()
-        look_ahead(bundle, engine, choices.data).check()
+        outlook = look_ahead(bundle, engine, choices.terms)
+        overruled = refuse(outlook.preflight, choices.despite)
+        cache = DataCache(platformdirs.user_cache_path("runbook"))
+        data = {one.value.name: have(one, cache, progress) for one in outlook.offers}
         with RunStore(codebase.find_root(Path.cwd())).recording() as folder:
             built = _rebuild(bundle, engine, Path(scratch), choices, progress)
             variables = {v.name: v.value for v in bundle.record.job.variables if not v.redacted}
             with engine.probing(built, probe_script(), variables) as probed, _conclusion_loading():
-                stage = _stage(bundle, Path(scratch), choices)
+                stage = _stage(bundle, Path(scratch), data)
                 progress.say(f"running the job on {engine.name}")
                 since = time.time()
                 execution = engine.run(built, _sandbox(bundle.record, stage, folder, choices), progress)
@@ -96,7 +115,16 @@ def replay(path: Path, choices: Choices, progress: Progress = SILENT) -> Replaye
             from runbook.flow.conclude import Ended, conclude
 
             ended = Ended(
-                bundle, engine, built, stage.work, stage.inputs, execution, probe, choices.network, since
+                bundle,
+                engine,
+                built,
+                stage.work,
+                stage.inputs,
+                execution,
+                probe,
+                choices.network,
+                since,
+                overruled,
             )
             report = conclude(ended, folder, choices.tolerances, choices.target)
     if execution.outcome.status == "interrupted":
@@ -180,7 +208,7 @@ def _rebuild(bundle: Bundle, engine: Engine, scratch: Path, choices: Choices, pr
     )
 
 
-def _stage(bundle: Bundle, scratch: Path, choices: Choices) -> Stage:
+def _stage(bundle: Bundle, scratch: Path, data: Mapping[str, Path]) -> Stage:
     """Lay out a writable copy of the project, and every input where the job will look for it."""
     work = scratch / "work"
     work.mkdir()
@@ -197,7 +225,7 @@ def _stage(bundle: Bundle, scratch: Path, choices: Choices) -> Stage:
             if one.kind == "file":
                 source = next(source.iterdir())
         else:
-            source = artifacts.locate(one, choices.data.get(one.name))
+            source = data[one.name]
         if one.path in written:
             # The job writes over it: a copy among the code, which it may change.
             (work / one.path).parent.mkdir(parents=True, exist_ok=True)
