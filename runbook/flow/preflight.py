@@ -12,7 +12,6 @@ import platformdirs
 from runbook.bundle import layout
 from runbook.bundle.read import Bundle
 from runbook.engine.interface import Engine, Limits, Stock
-from runbook.environment.requirements import CAP
 from runbook.environment.wheels import Foreseen
 from runbook.errors import (
     BundleRejected,
@@ -29,6 +28,7 @@ from runbook.flow.referenced import Offer
 from runbook.model.fact import Fact, inferred, missing
 from runbook.model.preflight import Check, Preflight, Size, State
 from runbook.model.record import Record
+from runbook.model.requirements import CAP
 from runbook.registry import members
 
 _ROOM = 3
