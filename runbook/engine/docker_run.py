@@ -194,8 +194,7 @@ def _tmpfs(place: placement.Placement, image: Mapping[str, Any], limits: Limits,
     """Folders in memory: /tmp, HOME, trees of links, and every VOLUME of the image, which would be unbounded."""
     mounts = _scratch_mounts(image, limits, user)
     for target in (place.home, *place.tmpfs):
-        if not target.startswith("/tmp/"):  # noqa: S108
-            mounts[target] = mounts["/tmp"].replace("mode=1777", "mode=0755")  # noqa: S108
+        mounts[target] = mounts["/tmp"].replace("mode=1777", "mode=0755")  # noqa: S108
     taken = {bind.target for bind in place.binds}
     return {target: options for target, options in mounts.items() if target not in taken}
 

@@ -119,7 +119,7 @@ def main():
     for tree in spec["farms"]:
         farm(tree["source"], tree["target"], tree["shape"])
     restore(spec["root"], spec["shape"])
-    for path, target in spec["home_links"]:
+    for path, target in spec["links"]:
         if not os.path.lexists(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
             os.symlink(target, path)

@@ -75,6 +75,8 @@ class Mount:
     target: str
     """Absolute POSIX path that the job sees."""
     shape: Shape = Shape()
+    tree: bool = False
+    """Whether it is a folder."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,13 @@ class Sandbox:
     """Links, modes and empty directories of the code, restored inside."""
     mounts: tuple[Mount, ...]
     variables: Mapping[str, str]
+    """HOME, where it is among them, tells where the original's was; inputs below it are found below the job's."""
     stdout: Path
     stderr: Path
     watch: Path | None = None
     """Folder of the host for what watching from inside sees (see runbook.launch.watch); None: not watched."""
+    caches: tuple[str, ...] = ()
+    """Folders of the original in which libraries keep what they downloaded: the job may write there, in memory."""
     limits: Limits = Limits()
     network: Literal["none", "allowed"] = "none"
     gpus: bool = False

@@ -138,13 +138,15 @@ class LocalEngine:
     def run(self, built: Built, sandbox: Sandbox, progress: Progress) -> Execution:
         """Run the job as a plain process in the working copy."""
         root, moved = sandbox.root.rstrip("/"), str(sandbox.work)
-        for mount in sandbox.mounts:
-            _place(mount, sandbox)
         restore(moved, _inside(sandbox.shape))
         said = translated(sandbox.argv, str(Path(built.python).parent))
         argv = [moved + word.removeprefix(root) if _below(word, root) else word for word in said]
         with owner.scratch() as home:
-            env = {**sandbox.variables, **_clean(built, home)}
+            moves = _moves(sandbox, home)
+            for mount in sandbox.mounts:
+                _place(mount, sandbox, moves)
+            given = {name: str(moves.get(it.rstrip("/"), it)) for name, it in sandbox.variables.items()}
+            env = {**given, **_clean(built, home)}
             cwd = sandbox.work / sandbox.cwd
             cwd.mkdir(parents=True, exist_ok=True)
             command = resolve(argv[0], str(Path(built.python).parent), env["PATH"])
@@ -249,23 +251,43 @@ def _clean(built: Built, home: Path) -> dict[str, str]:
     }
 
 
-def _place(mount: Mount, sandbox: Sandbox) -> None:
-    """Put an input where the job looks: a copy inside the working folder; elsewhere it must lie there already."""
-    if _below(mount.target, sandbox.root.rstrip("/")):
+def _moves(sandbox: Sandbox, home: Path) -> dict[str, Path]:
+    """Where folders are that variables of the original name and that hold caches of libraries, inner ones first.
+
+    Nothing is written to this user's own.
+    """
+    moves = {}
+    for name, value in sorted(sandbox.variables.items()):
+        folder = value.rstrip("/")
+        if folder.startswith("/") and any(_below(cache, folder) for cache in sandbox.caches):
+            moves[folder] = home if name == "HOME" else home / ".runbook" / name
+    return dict(sorted(moves.items(), key=lambda move: len(move[0]), reverse=True))
+
+
+def _place(mount: Mount, sandbox: Sandbox, moves: Mapping[str, Path]) -> None:
+    """Put an input where the job looks: in the working folder or a cache; elsewhere it must lie there already."""
+    root = sandbox.root.rstrip("/")
+    cached = any(_below(mount.target, cache) for cache in sandbox.caches)
+    folder = next((one for one in moves if _below(mount.target, one) and cached), None)
+    if _below(mount.target, root):
         target = sandbox.work / mount.target.removeprefix(sandbox.root).lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if mount.source.is_dir():
-            shutil.copytree(mount.source, target, dirs_exist_ok=True, symlinks=True)
-            restore(str(target), _inside(mount.shape))
-        else:
-            shutil.copyfile(mount.source, target)
-    elif not Path(mount.target).exists():
+    elif folder is not None:
+        target = moves[folder] / mount.target.removeprefix(folder).lstrip("/")
+    elif Path(mount.target).exists():
+        return
+    else:
         raise NeedMissing(
             "an input must lie where the job looks, and the local engine cannot put it there",
             mount.target,
             hint=f"put it there, or replay with --engine docker: cp -r {mount.source} {mount.target}",
             id="input-not-in-place",
         )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if mount.source.is_dir():
+        shutil.copytree(mount.source, target, dirs_exist_ok=True, symlinks=True)
+        restore(str(target), _inside(mount.shape))
+    else:
+        shutil.copyfile(mount.source, target)
 
 
 def _inside(shape: Shape) -> dict[str, Any]:

@@ -82,20 +82,27 @@ def place(sandbox: Sandbox, prefix: str, bin_folder: str) -> Placement:
     argv = tuple(moved(word) if word.startswith("/") else word for word in sandbox.argv)
     binds = [Bind(str(sandbox.work), root, read_only=False)]
     farms: list[dict[str, Any]] = []
-    tmpfs: list[str] = []
-    targets: list[str] = []
-    for number, mount in enumerate(sandbox.mounts):
-        target = moved(_normal(mount.target))
+    targets = [moved(_normal(mount.target)) for mount in sandbox.mounts]
+    for target in targets:
         _check_input(target, root, prefix)
-        targets.append(target)
-        if _has_shape(mount):
-            source = f"{_FARM}/{number}"
+    home, links = _home(sandbox.variables.get("HOME", ""), root, prefix, targets)
+    memory = _memory(sandbox, root, prefix, home, targets)
+    tmpfs = [folder for folder in memory if folder != home]
+    for number, (mount, target) in enumerate(zip(sandbox.mounts, targets, strict=True)):
+        cached = not _within(target, root) and any(_within(target, cache) for cache in sandbox.caches)
+        kept = cached and any(_within(target, folder) for folder in memory)
+        # Below a folder in memory a link or a tree of links leaves everything else writable.
+        source = f"{_FARM}/{number}"
+        if _has_shape(mount) or (kept and mount.tree):
             farms.append({"source": source, "target": target, "shape": _shape(mount.shape)})
-            tmpfs.append(target)
+            tmpfs += [] if kept else [target]
+            binds.append(Bind(str(mount.source), source, read_only=True))
+        elif kept:
+            source = f"{source}/{PurePosixPath(target).name}"
+            links.append((target, source))
             binds.append(Bind(str(mount.source), source, read_only=True))
         else:
             binds.append(Bind(str(mount.source), target, read_only=True))
-    home, links = _home(sandbox.variables.get("HOME", ""), root, prefix, targets)
     spec = {
         "root": root,
         "cwd": sandbox.cwd,
@@ -103,7 +110,7 @@ def place(sandbox: Sandbox, prefix: str, bin_folder: str) -> Placement:
         "bin": bin_folder,
         "shape": _shape(sandbox.shape),
         "farms": farms,
-        "home_links": links,
+        "links": links,
     }
     return Placement(
         root=root,
@@ -130,6 +137,20 @@ def _home(original: str, root: str, prefix: str, targets: list[str]) -> tuple[st
     home = "/tmp/home"  # noqa: S108
     inside = [target for target in targets if original and target != original and _within(target, original)]
     return home, [(home + target.removeprefix(original.rstrip("/")), target) for target in inside]
+
+
+def _memory(sandbox: Sandbox, root: str, prefix: str, home: str, targets: list[str]) -> list[str]:
+    """The outermost folders that are in memory and writable: HOME, and where libraries keep downloads."""
+    folders = [home, *map(_normal, sandbox.caches)]
+    folders += [_normal(value) for name in _FOLDERS if (value := sandbox.variables.get(name, "")).startswith("/")]
+    found: list[str] = []
+    for folder in sorted(dict.fromkeys(folders)):
+        used = folder == home or any(target != folder and _within(target, folder) for target in targets)
+        free = folder == home or not (_taken(folder, prefix) or _within(folder, root))
+        covered = any(_within(folder, other) for other in found) or any(_within(folder, t) for t in targets)
+        if used and free and not covered:
+            found.append(folder)
+    return found
 
 
 def _has_shape(mount: Mount) -> bool:
@@ -194,7 +215,7 @@ def variables(sandbox: Sandbox, placement: Placement, image: Mapping[str, str], 
         "USER": user,
         "LOGNAME": original.get("LOGNAME") or user,
     }
-    there = (placement.home, *(bind.target for bind in placement.binds))
+    there = (placement.home, *placement.tmpfs, *(bind.target for bind in placement.binds))
     for name, default in _FOLDERS.items():
         value = original.get(name, "")
         if value and not any(_within(value, place) for place in there):

@@ -18,7 +18,7 @@ import msgspec
 from runbook.model.code import Shape
 from runbook.model.data import Input
 from runbook.model.environment import Base, Interpreter
-from runbook.model.record import Record, rewritten
+from runbook.model.record import Record, offline, rewritten
 from runbook.model.text import printable
 from runbook.render import render
 
@@ -91,7 +91,7 @@ def replay_script(record: Record, starter: str) -> str:
     """The text of `data/replay.sh`.
 
     starter: the standard-library script that runs inside the container, reads `/run/runbook/spec.json` (`root`,
-    `cwd`, `argv`, `bin`, `shape`, `farms`, `home_links`), restores what a bag cannot hold and becomes the job.
+    `cwd`, `argv`, `bin`, `shape`, `farms`, `links`), restores what a bag cannot hold and becomes the job.
     A record that a shell or Docker cannot express gives a script that says so and ends with 6.
     """
     common: dict[str, Any] = {"name": _comment(record.name), "version": _comment(record.runbook), "prefix": PREFIX}
@@ -134,7 +134,8 @@ class _Placed:
         self.root = WORKSPACE if _taken(self._original, prefix) else self._original
         self._rewritten = rewritten(record)
         self.inputs = [one for one in record.inputs if one.stored not in ("code", "package")]
-        self._home = next((v.value for v in record.job.variables if v.name == "HOME" and not v.redacted), "")
+        recorded = {v.name: v.value.rstrip("/") for v in record.job.variables if not v.redacted}
+        self._moved_folders = ((recorded.get("HOME", ""), ""), (recorded.get("XDG_CACHE_HOME", ""), "/.cache"))
         for one in self.inputs:
             if _taken(self.target(one), prefix) or _within(self.root, self.target(one)):
                 raise ValueError(f"the input {one.path} lies where the image's own files are")
@@ -159,7 +160,6 @@ class _Placed:
 
     def spec(self, record: Record) -> dict[str, Any]:
         """What the starter reads."""
-        home = self._home.rstrip("/")
         targets = [self.target(one) for one in self.inputs]
         return {
             "root": self.root,
@@ -172,18 +172,22 @@ class _Placed:
                 for i in self.inputs
                 if _shaped(i)
             ],
-            "home_links": [
-                [f"/tmp{t.removeprefix(home)}", t]  # noqa: S108
+            "links": [
+                [f"/tmp{below}{t.removeprefix(folder)}", t]  # noqa: S108
+                for folder, below in self._moved_folders
                 for t in targets
-                if home.startswith("/") and t != home and _within(t, home)
+                if folder.startswith("/") and t != folder and _within(t, folder)
             ],
         }
 
     def variables(self, record: Record) -> Iterator[tuple[str, str]]:
         """The recorded variables, without those that the sandbox decides."""
         yield "HOME", "/tmp"  # noqa: S108
+        switches = offline(record)
+        yield from switches.items()
         for one in record.job.variables:
-            if one.name in _DECIDED or one.redacted or one.name.startswith("XDG_"):
+            decided = one.name in _DECIDED or one.name in switches or one.name.startswith("XDG_")
+            if decided or one.redacted:
                 continue
             if not _NAME.fullmatch(one.name):
                 raise ValueError(f"a variable called {one.name!r}")

@@ -28,6 +28,7 @@ from runbook.model.environment import Environment
 from runbook.model.execution import Execution
 from runbook.model.fact import Fact, declared, inferred, missing, observed
 from runbook.model.files import SeenFile
+from runbook.model.hubs import Cache
 from runbook.model.metric import Choice
 from runbook.model.record import Finding, Record, Seed
 from runbook.model.watch import Stage, Watched
@@ -115,7 +116,7 @@ def account(ended: Ended, progress: Progress) -> Record:
     findings += [*saw.findings, *said.findings, *conflicts]
     (folder.path / "code.manifest").write_bytes(manifest.render(saw.code.entries))
     record = compose(
-        _declared(ended, sources, found.choices, said, parameters),
+        _declared(ended, sources, found.choices, said, parameters, saw.variables),
         Looked(
             context=surroundings.context,
             execution=execution,
@@ -129,6 +130,7 @@ def account(ended: Ended, progress: Progress) -> Record:
             watch=saw.watch,
             stages=saw.stages,
             files=saw.files,
+            caches=saw.caches,
         ),
     )
     for one in inputs:
@@ -158,6 +160,8 @@ class _Saw:
     seeds: tuple[Seed, ...] = ()
     watch: Fact[Watched] = missing("the job was not watched")
     findings: tuple[Finding, ...] = ()
+    caches: tuple[Cache, ...] = ()
+    variables: tuple[str, ...] = ()
 
 
 def _saw(
@@ -185,6 +189,8 @@ def _saw(
         seeds=tuple(watched.seeds(raw)),
         watch=observed(kept),
         findings=(*found.findings, *stages.findings(progressed), *watched.findings(raw, probe, scene)),
+        caches=found.caches,
+        variables=found.variables,
     )
 
 
@@ -194,6 +200,7 @@ def _declared(
     choices: tuple[Choice, ...],
     logged: Logged,
     parameters: dict[str, str],
+    variables: tuple[str, ...],
 ) -> Declared:
     request, said = ended.request, ended.request.declaration
     return Declared(
@@ -201,7 +208,7 @@ def _declared(
         name=said.name or codebase.default_name(request.argv),
         experiment=said.experiment or logged.experiment,
         seeds=tuple(Seed(name=n, value=v, evidence="declared") for n, v in sorted(said.seeds.items())),
-        variables=said.env,
+        variables=(*said.env, *variables),
         sources=sources,
         choices=choices[:CHOICES_CAP],
         keep_metrics=said.keep_metrics,

@@ -16,6 +16,7 @@ from runbook.model.environment import Environment
 from runbook.model.execution import Execution
 from runbook.model.fact import Fact, missing
 from runbook.model.files import SeenFile
+from runbook.model.hubs import Cache
 from runbook.model.job import Job, Outcome, Resources
 from runbook.model.metric import Choice, Tolerance
 from runbook.model.record import Finding, Record, Seed
@@ -66,6 +67,7 @@ class Looked:
     watch: Fact[Watched] = missing("the job was not watched")
     stages: tuple[Stage, ...] = ()
     files: tuple[SeenFile, ...] = ()
+    caches: tuple[Cache, ...] = ()
 
 
 def compose(declared: Declared, looked: Looked, *, replay_of: str = "", engine: str = "host") -> Record:
@@ -107,6 +109,7 @@ def compose(declared: Declared, looked: Looked, *, replay_of: str = "", engine: 
         watch=looked.watch,
         stages=looked.stages,
         files=looked.files,
+        caches=looked.caches,
         inputs=tuple(sorted(looked.inputs, key=lambda i: i.name)),
         outputs=tuple(sorted(looked.outputs, key=lambda o: o.path)),
         metrics=looked.readings.metrics,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from runbook.config import Declaration
 from runbook.digest.beneath import open_beneath
 from runbook.engine.interface import Built, Engine
 from runbook.engine.placement import WORKSPACE
-from runbook.flow import artifacts, logged, stages, watched
+from runbook.flow import artifacts, downloads, logged, stages, watched
 from runbook.flow.compose import Declared, Looked, compose
 from runbook.launch.logged import read_logged
 from runbook.launch.metrics import encode_series, read_metrics
@@ -31,7 +31,7 @@ from runbook.model.environment import Environment
 from runbook.model.execution import Execution
 from runbook.model.fact import inferred, missing, observed
 from runbook.model.metric import Tolerance
-from runbook.model.record import Record
+from runbook.model.record import Record, offline
 from runbook.observe.interface import Context
 from runbook.observe.packages import read_packages
 from runbook.observe.probing import Probe, framework_versions, parse_probe, read_interpreter
@@ -55,6 +55,8 @@ class Ended:
     work: Path
     """The working copy, with what the job wrote."""
     inputs: tuple[Input, ...]
+    variables: Mapping[str, str]
+    """Those that the sandbox was given."""
     execution: Execution
     probe: bytes
     """What the probe printed in the environment that the job ran in."""
@@ -100,19 +102,31 @@ def conclude(ended: Ended, folder: RunFolder, tolerances: Sequence[Tolerance], t
         isolation=engine.isolation,
         cached=built.cached,
         title=bundle.record.name,
-        notes=(*engine.warnings(), *(("the network was allowed",) if ended.network else ()), *ended.remarks),
+        notes=(*engine.warnings(), *_notes(ended), *ended.remarks),
     )
     _keep(report, record, folder, ended.work, target or folder.path)
     return report
+
+
+def _notes(ended: Ended) -> Iterator[str]:
+    """What of the replay itself a reader must know."""
+    if ended.network:
+        yield "the network was allowed"
+    switches = {} if ended.network else offline(ended.bundle.record)
+    if switches:
+        names = ", ".join(dict.fromkeys(one.name for one in ended.bundle.record.caches if one.offline))
+        yield f"set for {names}: {' '.join(f'{name}={value}' for name, value in switches.items())}"
 
 
 def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
     """The replay's own record, made by the same code as the original's."""
     bundle, original, job = ended.bundle, ended.bundle.record, ended.bundle.record.job
     root = Path(job.root)
-    variables = {v.name: v.value for v in job.variables if not v.redacted}
     probe = parse_probe(ended.probe, "the replay's environment")
     raw = read_watch(folder.watch) if original.watch.known else None
+    apart = not ended.network and ended.engine.name != "local"
+    asked = original.watch.value.connections if original.watch.value else ()
+    refused = downloads.refused(raw.connections, asked) if raw is not None and apart else ()
     said = read_logged(folder.watch, folder.path)
     how = stages.progressed(stages.again(original), folder.watch, ended.execution.outcome)
     roots = (job.root, str(ended.work), WORKSPACE)
@@ -137,7 +151,7 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
             name=original.name,
             experiment=original.experiment,
             seeds=tuple(s for s in original.seeds if s.evidence == "declared"),
-            variables=tuple(variables),
+            variables=tuple(ended.variables),
             sources=original.sources,
             tolerances=original.tolerances,
             parameters=logged.replayed(job.parameters, said),
@@ -147,7 +161,7 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
                 argv=job.argv,
                 root=root,
                 cwd=root if job.cwd == "." else root / job.cwd,
-                env=variables,
+                env=ended.variables,
                 interpreter=observed(ended.built.python),
                 probe=probe,
             ),
@@ -157,7 +171,7 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
             inputs=ended.inputs,
             outputs=outputs,
             readings=readings,
-            findings=[*absent, *said.findings, *stages.findings(how)],
+            findings=[*absent, *said.findings, *refused, *stages.findings(how)],
             seeds=watched.seeds(raw) if raw else (),
             watch=observed(watched.in_record(raw, (), probe)[0])
             if raw

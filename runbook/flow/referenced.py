@@ -60,6 +60,14 @@ def offer(bundle: Bundle, one: Input, given: str, cache: DataCache, *, offline: 
     lacking = [entry for entry in entries if not cache.has(entry)]
     hint = f"--data {one.name}=PATH says where it lies"
     path = None if is_url(given) else Path(given) if given else _local(one.source.value or "")
+    if (
+        path is None
+        and not given
+        and one.kind == "tree"
+        and Path(one.path).is_absolute()
+        and Path(one.path).is_dir()
+    ):
+        path = Path(one.path)  # A hub's repository has a page, and no file that a plain download gives.
     if path is not None and (given or lacking):
         if not path.exists():
             raise NeedMissing(

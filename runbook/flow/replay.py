@@ -31,7 +31,7 @@ from runbook.model.data import Input
 from runbook.model.fact import missing, observed
 from runbook.model.metric import Tolerance
 from runbook.model.preflight import Preflight
-from runbook.model.record import Record, rewritten
+from runbook.model.record import Record, offline, rewritten
 from runbook.model.verdict import EXIT, Comparison
 from runbook.observe.probing import probe_script
 from runbook.progress import SILENT, Progress
@@ -104,27 +104,28 @@ def replay(path: Path, choices: Choices, progress: Progress = SILENT) -> Replaye
         data = {one.value.name: have(one, cache, progress) for one in outlook.offers}
         with RunStore(codebase.find_root(Path.cwd())).recording() as folder:
             built = _rebuild(bundle, engine, Path(scratch), choices, progress)
-            variables = {v.name: v.value for v in bundle.record.job.variables if not v.redacted}
+            variables = _variables(bundle.record, choices.network)
             with engine.probing(built, probe_script(), variables) as probed, _conclusion_loading():
                 stage = _stage(bundle, Path(scratch), data)
                 progress.say(f"running the job on {engine.name}")
                 since = time.time()
-                execution = engine.run(built, _sandbox(bundle.record, stage, folder, choices), progress)
+                execution = engine.run(built, _sandbox(bundle.record, stage, folder, variables, choices), progress)
                 progress.say("reading metrics and environment")
                 probe = probed()
             from runbook.flow.conclude import Ended, conclude
 
             ended = Ended(
-                bundle,
-                engine,
-                built,
-                stage.work,
-                stage.inputs,
-                execution,
-                probe,
-                choices.network,
-                since,
-                overruled,
+                bundle=bundle,
+                engine=engine,
+                built=built,
+                work=stage.work,
+                inputs=stage.inputs,
+                variables=variables,
+                execution=execution,
+                probe=probe,
+                network=choices.network,
+                since=since,
+                remarks=overruled,
             )
             report = conclude(ended, folder, choices.tolerances, choices.target)
     if execution.outcome.status == "interrupted":
@@ -222,6 +223,7 @@ def _stage(bundle: Bundle, scratch: Path, data: Mapping[str, Path]) -> Stage:
         if one.stored == "embedded":
             source = scratch / "inputs" / one.name
             bundle.unpack(f"{layout.INPUTS}/{one.name}", source)
+            source.chmod(0o755)  # The job's user is another than whoever unpacks.
             if one.kind == "file":
                 source = next(source.iterdir())
         else:
@@ -233,12 +235,20 @@ def _stage(bundle: Bundle, scratch: Path, data: Mapping[str, Path]) -> Stage:
             inputs.append(msgspec.structs.replace(one, changed=missing("the job wrote to its own copy")))
             continue
         target = one.path if one.path.startswith("/") else f"{bundle.record.job.root}/{one.path}"
-        mounts.append(Mount(source=source, target=target, shape=one.shape))
+        mounts.append(Mount(source=source, target=target, shape=one.shape, tree=one.kind == "tree"))
         inputs.append(msgspec.structs.replace(one, changed=observed(False)))
     return Stage(work, tuple(mounts), tuple(inputs))
 
 
-def _sandbox(record: Record, stage: Stage, folder: RunFolder, choices: Choices) -> Sandbox:
+def _variables(record: Record, network: bool) -> dict[str, str]:
+    """What the job's environment holds: as recorded, and without a network the libraries' own offline switches."""
+    recorded = {v.name: v.value for v in record.job.variables if not v.redacted}
+    return recorded if network else recorded | offline(record)
+
+
+def _sandbox(
+    record: Record, stage: Stage, folder: RunFolder, variables: Mapping[str, str], choices: Choices
+) -> Sandbox:
     return Sandbox(
         argv=record.job.argv,
         root=record.job.root,
@@ -246,10 +256,11 @@ def _sandbox(record: Record, stage: Stage, folder: RunFolder, choices: Choices) 
         work=stage.work,
         shape=record.code.tree.shape,
         mounts=stage.mounts,
-        variables={v.name: v.value for v in record.job.variables if not v.redacted},
+        variables=variables,
         stdout=folder.stdout,
         stderr=folder.stderr,
         watch=folder.watch if record.watch.known or SOURCE in record.sources else None,
+        caches=tuple(one.folder for one in record.caches),
         limits=choices.limits,
         network="allowed" if choices.network else "none",
         gpus=bool(record.accelerators.value and record.accelerators.value.devices),

@@ -12,11 +12,13 @@ import msgspec
 
 from runbook.catalog.objects import ObjectStore
 from runbook.config import DeclaredInput
+from runbook.flow import downloads
 from runbook.flow.artifacts import Seen, look_at_input, place
 from runbook.flow.codebase import Codebase
 from runbook.launch.combine import LIMIT
-from runbook.model.fact import Fact, inferred, observed
+from runbook.model.fact import Fact, inferred, missing, observed
 from runbook.model.files import SeenFile
+from runbook.model.hubs import Cache
 from runbook.model.manifest import Entry
 from runbook.model.record import Finding, Seed
 from runbook.model.watch import FileUse, Watched
@@ -63,6 +65,9 @@ class Sorted:
     """Files that the job wrote and that are still there."""
     uses: dict[str, FileUse]
     findings: tuple[Finding, ...] = ()
+    caches: tuple[Cache, ...] = ()
+    variables: tuple[str, ...] = ()
+    """Names of the variables that told where inputs are."""
 
 
 def sort(watched: Watched, scene: Scene, probe: Probe | None) -> Sorted:
@@ -94,13 +99,15 @@ def sort(watched: Watched, scene: Scene, probe: Probe | None) -> Sorted:
     foreign = [absolute[one.path] for one in seen if one.kind in ("code", "output")]
     foreign += [f"{root}/{entry.path}" for entry in scene.code.entries]
     never = ["/", root, str(scene.cwd), here.home or "/", "/tmp", "/mnt", "/data", "/srv", "/opt"]  # noqa: S108
-    found = datasets(inputs, foreign, never)
+    gathered = downloads.gather(inputs, root, here.home, scene.env)
+    made = [absolute[one.path] for one in seen if one.written and one.kind in ("output", "input")]
+    written = [Path(path) for path in made if not downloads.fetched(uses[path], gathered.caches)]
+    found = datasets(gathered.single, foreign, never) + [(unit, True) for unit in gathered.units]
     found += [(one.path, True) for one in watched.folders if one.read and not one.written]
-    written = [Path(absolute[one.path]) for one in seen if one.written and one.kind in ("output", "input")]
     if odd:
         text = f"the job used files with names that no bundle can hold: {', '.join(map(repr, odd[:3]))}"
         findings.append(Finding(id="name-not-storable", level="warning", text=text))
-    secret = [one.path for one in seen if one.why.startswith("credentials")]
+    secret = [one.path for one in seen if one.why.startswith("credentials") and absolute[one.path] in present]
     if secret:
         text = f"the job read credentials ({', '.join(secret[:3])}): never kept, so a replay is without them"
         findings.append(Finding(id="credentials-read", level="warning", text=text))
@@ -112,7 +119,16 @@ def sort(watched: Watched, scene: Scene, probe: Probe | None) -> Sorted:
         some = ", ".join(f"{one.written} in {one.path}" for one in many[:3])
         text = f"the job wrote more files than are listed: {some}"
         findings.append(Finding(id="outputs-not-listed", level="note", text=text))
-    return Sorted(tuple(seen), tuple(found[:INPUTS_CAP]), tuple(written), uses, tuple(findings))
+    findings += downloads.findings(watched.connections, uses.values())
+    return Sorted(
+        files=tuple(seen),
+        inputs=tuple(found[:INPUTS_CAP]),
+        written=tuple(written),
+        uses=uses,
+        findings=tuple(findings),
+        caches=gathered.caches,
+        variables=gathered.variables,
+    )
 
 
 def _with_changes(watched: Watched, scene: Scene) -> tuple[Watched, list[Finding]]:
@@ -153,6 +169,9 @@ def inputs(found: Sorted, scene: Scene, named: Sequence[Seen], progress: Progres
             continue
         use, seen = found.uses.get(path), kinds.get(path)
         content, changed = full, _changed_since(full, scene.began_ns)
+        url = downloads.source(path, found.uses) if folder else seen.source if seen is not None else ""
+        if url or (use is not None and use.made):
+            changed = missing("it was downloaded while the job ran")
         if not folder and changed.value:
             content = _as_read(full, use, scene, before)
         one = DeclaredInput(path=place(full, scene.root))
@@ -161,11 +180,15 @@ def inputs(found: Sorted, scene: Scene, named: Sequence[Seen], progress: Progres
         except OSError:
             continue  # Gone in this very moment: the files say that it was there.
         source: Fact[str] = value.value.source
-        if seen is not None and seen.source:
-            source = observed(seen.source)
+        if url:
+            source = observed(url)
         brought = seen is not None and seen.why.startswith("data that the package")
         record = msgspec.structs.replace(
-            value.value, source=source, changed=changed, stored="package" if brought else "reference"
+            value.value,
+            source=source,
+            version=downloads.version(full) if folder else value.value.version,
+            changed=changed,
+            stored="package" if brought else "reference",
         )
         if changed.value and not folder:  # The next change would be lost: it is kept as it was read.
             scene.objects.keep(content.parent, [value.entries[0]._replace(path=content.name)])

@@ -280,7 +280,7 @@ class Reader:
     def _connect(self, thread: _Thread, call: Call) -> None:
         if found := _HOST.search(call.arguments):
             if int(found[1]) not in _NAME_SERVICE:
-                self._fold.add(self._log(thread), b"C", [found[2], found[1], b""])
+                self._fold.add(self._log(thread), b"C", [found[2], found[1], b"", b"", b""])
         elif call.result >= 0 and _SOCKET.search(call.arguments):
             self._fold.lose(
                 "a container engine was spoken to: files that a container of the job read are not seen"

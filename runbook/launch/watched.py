@@ -27,7 +27,7 @@ _FOLDERS, _FEW, _SOME, _MANY = 20_000, 8, 100, 10_000
 _PATH_CAP = 4096
 _FOLDER_RENAMES = 200
 """How often all paths are gone through for a folder that was renamed."""
-_LENGTHS = {b"S": 4, b"Y": 5, b"G": 2, b"C": 3, b"X": 3, b"D": 4}
+_LENGTHS = {b"S": 4, b"Y": 5, b"G": 2, b"C": 5, b"X": 3, b"D": 4}
 _KEPT = re.compile(r"[0-9]{1,10}-[0-9]{1,10}")
 
 
@@ -35,16 +35,8 @@ class _File:
     """A FileUse in the making, small."""
 
     __slots__ = (
-        "first",
-        "kept",
-        "library",
-        "read",
-        "readers",
-        "removed",
-        "renamed_from",
-        "url",
-        "writers",
-        "written",
+        *("fetched_by", "first", "kept", "library", "linked_to", "read", "readers", "removed", "renamed_from"),
+        *("url", "writers", "written"),
     )
 
     def __init__(self, first: Literal["read", "written"]) -> None:
@@ -52,7 +44,7 @@ class _File:
         self.readers: tuple[int, ...] = ()
         self.writers: tuple[int, ...] = ()
         self.read = self.written = self.removed = self.library = False
-        self.kept = self.url = self.renamed_from = ""
+        self.kept = self.url = self.fetched_by = self.linked_to = self.renamed_from = ""
 
 
 class _Counted:
@@ -94,6 +86,7 @@ class Fold:
             b"n": self._load,
             b"m": self._rename,
             b"h": self._link,
+            b"s": self._symlink,
             b"d": self._remove,
             b"k": self._keep,
             b"f": self._fetch,
@@ -210,6 +203,16 @@ class Fold:
     def _link(self, number: int, fields: list[bytes]) -> None:
         self._write(number, fields[1:])
 
+    def _symlink(self, number: int, fields: list[bytes]) -> None:
+        """A link made to a file: what is said of the file's download is said of the link."""
+        self._write(number, fields[1:])
+        target, link = _path(fields[0]), self._files.get(_path(fields[1]) or "")
+        if target is not None and link is not None:
+            link.linked_to = target
+            old = self._files.get(target)
+            if old is not None and not link.url:
+                link.url, link.fetched_by = old.url, old.fetched_by
+
     def _rename(self, number: int, fields: list[bytes]) -> None:
         source, target = _path(fields[0]), _path(fields[1])
         if source is None or target is None:
@@ -228,6 +231,7 @@ class Fold:
             new.writers = _with(new.writers, number)
             if old is not None:
                 new.renamed_from, new.url = source, old.url or new.url
+                new.fetched_by = old.fetched_by or new.fetched_by
 
     def _rename_folder(self, number: int, source: str, target: str) -> bool:
         """Whether files are known below it; they move along."""
@@ -263,8 +267,8 @@ class Fold:
     def _fetch(self, _number: int, fields: list[bytes]) -> None:
         path = _path(fields[0])
         file = None if path is None else self._files.get(path)
-        if file is not None and not file.url:
-            file.url = _text(fields[1])
+        if file is not None:  # It may have been opened before it was asked for, as the next after another.
+            file.url, file.fetched_by = _text(fields[1]), _text(fields[2])
 
     # --- the rest ---
 
@@ -331,8 +335,8 @@ class Fold:
                 Switch(name=name, value=value, process=number) for number, (name, value), _ in self._values(b"G")
             ),
             connections=tuple(
-                Connection(process=number, host=host, port=_port(port), url=url)
-                for number, (host, port, url), _ in self._values(b"C")
+                Connection(process=number, host=host, port=_port(port), url=url, method=method, by=by)
+                for number, (host, port, url, method, by), _ in self._values(b"C")
             ),
             subprocesses=tuple(
                 Subprocess(argv=tuple(argv), process=number, executable=executable, exec=how == "exec")
@@ -359,6 +363,8 @@ def _use(path: str, file: _File) -> FileUse:
         removed=file.removed,
         kept=file.kept,
         url=file.url,
+        fetched_by=file.fetched_by,
+        linked_to=file.linked_to,
         renamed_from=file.renamed_from,
         library=file.library,
     )

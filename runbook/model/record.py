@@ -10,6 +10,7 @@ from runbook.model.environment import Environment
 from runbook.model.fact import Evidence, Fact, Value, missing
 from runbook.model.files import SeenFile
 from runbook.model.host import Accelerators, Host
+from runbook.model.hubs import Cache
 from runbook.model.job import Job, Outcome, Resources
 from runbook.model.metric import Choice, Metric, Tolerance
 from runbook.model.watch import Stage, Watched
@@ -73,6 +74,8 @@ class Record(Value, frozen=True, kw_only=True, omit_defaults=False):
     """Its steps, where it had several, each with what it read and wrote; empty for one step."""
     files: tuple[SeenFile, ...] = ()
     """Every path that the job touched, sorted, with the reason."""
+    caches: tuple[Cache, ...] = ()
+    """Where libraries keep what they downloaded, as far as inputs lie there."""
     inputs: tuple[Input, ...] = ()
     outputs: tuple[Output, ...] = ()
     metrics: tuple[Metric, ...] = ()
@@ -89,6 +92,11 @@ class Record(Value, frozen=True, kw_only=True, omit_defaults=False):
     redactions: tuple[Redaction, ...] = ()
     extra: dict[str, Any] = {}
     """What collectors of other packages found: name → JSON value."""
+
+
+def offline(record: Record) -> dict[str, str]:
+    """The switches that keep libraries from asking the network for what their caches hold, by variable."""
+    return {name: value for one in record.caches for name, value in sorted(one.offline.items())}
 
 
 def rewritten(record: Record) -> frozenset[str]:

@@ -52,12 +52,21 @@ class FileUse(Value, frozen=True, kw_only=True, omit_defaults=True):
     kept: str = ""
     """The file, relative to the watch folder, that holds what an older file had before the job overwrote it."""
     url: str = ""
-    """What the same thread had asked for, in the minute before it first wrote this file."""
+    """What the same thread had asked for in the minute before it opened this file to write, or asked for then."""
+    fetched_by: str = ""
+    """The library that wrote it then, one that downloads: `huggingface_hub`, `sklearn.datasets` …"""
+    linked_to: str = ""
+    """Where it leads, when the job made it as a symbolic link."""
     renamed_from: str = ""
     """The path under which it was written, when it was renamed."""
     library: bool = False
     """Whether it was loaded as a native library or an extension module, not opened as a file."""
     seen_by: tuple[Tracer, ...] = ("python",)
+
+    @property
+    def made(self) -> bool:
+        """Whether the job made it: what was there before is kept when it is read and then overwritten."""
+        return self.first == "written" or (self.read and self.written and not self.kept)
 
 
 class FolderUse(Value, frozen=True, kw_only=True, omit_defaults=True):
@@ -111,6 +120,10 @@ class Connection(Value, frozen=True, kw_only=True, omit_defaults=True):
     port: int = 0
     url: str = ""
     """Without credentials and without the values of its query; empty when only the connection was seen."""
+    method: str = ""
+    """`GET`, `HEAD` …; empty where it was not seen."""
+    by: str = ""
+    """The library that asked, one that keeps what it downloads; `redirect` when a server sent the job there."""
 
 
 class Subprocess(Value, frozen=True, kw_only=True, omit_defaults=True):

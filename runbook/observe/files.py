@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from runbook.model import hubs
 from runbook.model.files import FileKind, SeenFile
 from runbook.model.watch import FileUse
 
@@ -42,35 +43,6 @@ _SOURCE = frozenset(
 _SOURCE_NAMES = frozenset(("Makefile", "Dockerfile", "MLproject", "Pipfile", "Snakefile", "LICENSE", "setup.py"))
 _DATA_FOLDER = re.compile(r"(data|datasets?|corpus|corpora)", re.IGNORECASE)
 _NO_DATA = frozenset((".py", ".pyi", ".pyc", ".so", ".txt", ".md", ".rst", ".typed", ".h", ".ttf", ".afm", ".pxd"))
-# What hubs and libraries keep of what they downloaded: data and weights, not results of computing.
-_HUBS = {
-    ".cache/huggingface": "Hugging Face's cache",
-    ".cache/torch/hub": "torch hub's cache",
-    ".cache/torch/sentence_transformers": "sentence-transformers' cache",
-    "scikit_learn_data": "scikit-learn's data folder",
-    ".keras": "Keras' cache",
-    "nltk_data": "NLTK's data folder",
-    ".cache/kagglehub": "Kaggle's cache",
-    "tensorflow_datasets": "TensorFlow datasets' folder",
-    ".cache/gensim": "gensim's cache",
-    "gensim-data": "gensim's data folder",
-    "seaborn-data": "seaborn's data folder",
-    ".cache/whisper": "Whisper's cache",
-    ".cache/clip": "CLIP's cache",
-    ".fastai": "fastai's folder",
-}
-_HUB_VARIABLES = {
-    "HF_HOME": "Hugging Face's cache",
-    "HF_HUB_CACHE": "Hugging Face's cache",
-    "HF_DATASETS_CACHE": "Hugging Face's cache",
-    "TRANSFORMERS_CACHE": "Hugging Face's cache",
-    "TORCH_HOME": "torch hub's cache",
-    "SCIKIT_LEARN_DATA": "scikit-learn's data folder",
-    "KERAS_HOME": "Keras' cache",
-    "NLTK_DATA": "NLTK's data folder",
-    "TFDS_DATA_DIR": "TensorFlow datasets' folder",
-}
-_HUB_NOISE = re.compile(r"(\.lock|\.incomplete|/version\.txt|/version_diffusers_cache\.txt)$")
 _CREDENTIALS = re.compile(
     r"/(\.netrc|_netrc|\.pypirc|\.pgpass|\.git-credentials|\.aws/.*|\.ssh/.*|\.gnupg/.*|\.kube/config|\.docker/config\.json"
     r"|\.kaggle/kaggle\.json|gcloud/.*credentials.*|\.config/wandb/settings|huggingface/(token|stored_tokens))$"
@@ -149,7 +121,7 @@ class _Rules:
         self._interpreter = tuple(
             p for p in here.interpreter if p and p not in ("/", "/usr", "/usr/local") and not _within(here.root, p)
         )
-        self._hubs = dict(_hub_folders(here))
+        self._caches = hubs.places(here.home, here.variables)
         self._config = tuple(_config_folders(here))
 
     def sort(self, use: FileUse) -> tuple[FileKind, str]:
@@ -176,12 +148,16 @@ class _Rules:
                 return self._package(use, path.removeprefix(site + "/"))
         if not use.written and _within_any(path, self._interpreter):
             return "package", "the interpreter: its own files"
-        hub = next((why for folder, why in self._hubs.items() if _within(path, folder)), "")
-        if hub:
-            return self._hub(use, hub)
-        # What was there before is kept when it is read and then overwritten: this was not there.
-        made = use.read and use.written and not use.kept and relative not in here.code
-        if use.first == "written" or made:
+        cache = hubs.find(path, self._caches)
+        if cache is not None:
+            return _kept_by(use, cache.library.name)
+        if use.made and relative not in here.code and _downloaded(use):
+            by = f", by {use.fetched_by}" if use.fetched_by else ""
+            return "input", f"downloaded while the job ran{by}"
+        unknown = hubs.unknown_cache(path, here.home, here.variables)
+        if unknown is not None and use.first == "read":
+            return "input", f"in a library's cache: {unknown[0]}"
+        if use.first == "written" or (use.made and relative not in here.code):
             if _within_any(path, self._config):
                 return "cache", "written to a folder of settings and caches"
             if not use.seen_by:
@@ -227,15 +203,6 @@ class _Rules:
             return top.partition("-")[0].lower().replace("_", "-")
         return self._here.owners.get(stem, stem)
 
-    def _hub(self, use: FileUse, hub: str) -> tuple[FileKind, str]:
-        if _HUB_NOISE.search(use.path):
-            return "cache", f"{hub}: its own bookkeeping"
-        if use.first == "written":
-            if use.url or use.read:
-                return "input", f"downloaded while the job ran, into {hub}"
-            return "cache", f"written to {hub}, and not read"
-        return "input", f"in {hub}"
-
     def _of_the_project(self, relative: str) -> tuple[FileKind, str]:
         path = PurePosixPath(relative)
         suffix = path.suffix.lower()
@@ -251,16 +218,20 @@ class _Rules:
 _SETTINGS_CAP = 64 << 10
 
 
-def _hub_folders(here: Surrounding) -> Iterator[tuple[str, str]]:
-    for name, why in _HUB_VARIABLES.items():
-        if here.variables.get(name, "").startswith("/"):
-            yield here.variables[name].rstrip("/"), why
-    cache = here.variables.get("XDG_CACHE_HOME", "")
-    for folder, why in _HUBS.items():
-        if here.home:
-            yield f"{here.home}/{folder}", why
-        if cache.startswith("/") and folder.startswith(".cache/"):
-            yield f"{cache.rstrip('/')}/{folder.removeprefix('.cache/')}", why
+def _kept_by(use: FileUse, cache: str) -> tuple[FileKind, str]:
+    if hubs.BOOKKEEPING.search(use.path):
+        return "cache", f"{cache}: its own bookkeeping"
+    if not use.made:
+        return "input", f"in {cache}"
+    # What was downloaded need not be read in this run: a replay looks for it, and for what names it.
+    if use.url or use.read or use.fetched_by or use.linked_to:
+        return "input", f"downloaded while the job ran, into {cache}"
+    return "cache", f"written to {cache}, and not read"
+
+
+def _downloaded(use: FileUse) -> bool:
+    """Whether a file that the job wrote is what it fetched: written by a library that downloads, or read back."""
+    return bool(use.fetched_by or (use.url and use.read))
 
 
 def _config_folders(here: Surrounding) -> Iterator[str]:

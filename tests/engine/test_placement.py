@@ -90,7 +90,7 @@ def test_the_home_stays_where_it_was_unless_that_hides_the_interpreter() -> None
         "/root/p", Mount(Path("/host/d"), "/root/.cache/x"), prefix="/root/.pyenv/versions/3.11.7", HOME="/root"
     )
     assert hidden.home == "/tmp/home"
-    assert json.loads(hidden.spec)["home_links"] == [["/tmp/home/.cache/x", "/root/.cache/x"]]
+    assert json.loads(hidden.spec)["links"] == [["/tmp/home/.cache/x", "/root/.cache/x"]]
 
 
 def test_folders_that_variables_name_are_kept_only_where_they_exist() -> None:

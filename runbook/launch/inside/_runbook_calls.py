@@ -12,12 +12,73 @@ import _runbook_log as log
 _URL = 4096
 _URL_S = 60.0
 _urls = {}
+_written = {}
+"""By thread: the file that it opened last to write."""
+_DOWNLOADERS = (
+    "datasets.builder",
+    "datasets.download",
+    "gdown",
+    "gensim.downloader",
+    "huggingface_hub._snapshot_download",
+    "huggingface_hub.file_download",
+    "kagglehub",
+    "keras.src.utils.data_utils",
+    "keras.src.utils.file_utils",
+    "nltk.downloader",
+    "openml",
+    "pooch",
+    "seaborn.utils",
+    "sklearn.datasets",
+    "tensorflow_datasets",
+    "torch.hub",
+    "torchaudio.datasets",
+    "torchvision.datasets",
+    "whisper",
+)
+"""Modules that keep what they download where they will look for it again: what they write is no result."""
+_ASKERS = ("datasets", "huggingface_hub", "transformers")
+"""Libraries that ask a hub for more than they keep, and have a switch to do without."""
 
 
-def asked():
-    """What this thread asked for in the last minute; empty when nothing."""
+def writes(path):
+    """What this thread, which opens a file to write, asked for in the last minute; empty when nothing."""
+    if len(_written) > 1000:
+        _written.clear()
+    _written[get_ident()] = path
     last = _urls.get(get_ident())
     return last[1] if last is not None and monotonic() - last[0] < _URL_S else ""
+
+
+def _open_still(path):
+    """Whether the process has this file open: what it asks for now may go there."""
+    log.busy.add(get_ident())
+    try:
+        for number in os.listdir("/proc/self/fd"):
+            try:
+                if os.readlink("/proc/self/fd/" + number) == path:
+                    return True
+            except OSError as error:
+                log.guard(error)
+    except OSError as error:
+        log.guard(error)
+    finally:
+        log.busy.discard(get_ident())
+    return False
+
+
+def downloader(names=_DOWNLOADERS):
+    """The library on the stack that keeps what it downloads; empty for none."""
+    frame, depth = sys._getframe(1), 0
+    while frame is not None and depth < 100:
+        module = str(frame.f_globals.get("__name__")) + "."
+        for name in names:
+            if module.startswith(name + "."):
+                parts = name.split(".")
+                return name if parts[0] in ("sklearn", "torch", "torchvision", "torchaudio") else parts[0]
+        if frame.f_code.co_name == "urlretrieve" and module == "urllib.request.":
+            return "urllib"
+        frame, depth = frame.f_back, depth + 1
+    return ""
 
 
 def _popen(args):
@@ -58,9 +119,9 @@ def bare(url):
     return scheme + mark + host + slash + path + query + names
 
 
-def fetched(url):
+def fetched(url, method=""):
     """The job asks for this URL now; a file that this thread writes next may hold it."""
-    if url[:5].lower() == "data:":
+    if url[:5].lower() in ("data:", "file:"):
         return
     url = bare(url)
     frame, depth, redirected = sys._getframe(1), 0, False
@@ -71,7 +132,10 @@ def fetched(url):
         if len(_urls) > 1000:
             _urls.clear()
         _urls[get_ident()] = (monotonic(), url)
-    log.emit_once("C", "", "", url)
+        path = _written.get(get_ident())
+        if path and not log.busy and _open_still(path):
+            log.file("f", path, url, downloader())
+    log.emit_once("C", "", "", url, method, "redirect" if redirected else downloader(_ASKERS + _DOWNLOADERS))
 
 
 def _request(args):
@@ -95,19 +159,21 @@ def _sent(args):
                 host = header[5:].strip()
         scheme = "https" if getattr(connection, "default_port", 80) == 443 else "http"
         url = scheme + "://" + (host or str(getattr(connection, "host", ""))) + url
-    fetched(url)
+    fetched(url, words[0])
 
 
 def _connect(args):
     address = args[1]
     if isinstance(address, tuple) and len(address) >= 2 and isinstance(address[1], int):
-        log.emit_once("C", address[0], address[1], "")
+        log.emit_once("C", address[0], address[1], "", "", "")
 
 
 def _lookup(args):
     host, port = args[0], args[1]
     if host:
-        log.emit_once("C", os.fsdecode(host), port if isinstance(port, int) else os.fsdecode(port or "0"), "")
+        log.emit_once(
+            "C", os.fsdecode(host), port if isinstance(port, int) else os.fsdecode(port or "0"), "", "", ""
+        )
 
 
 HANDLERS = {

@@ -82,11 +82,13 @@ def _opened(path, flags):
         return
     update = access == os.O_RDWR and not flags & (os.O_TRUNC | os.O_EXCL)
     kind = "u" if update else "w"
-    if _first(kind, path) and _keep(path, update):
+    if _first(kind, path):
+        if not _keep(path, update):
+            return
         log.file(kind, path)
-        url = calls.asked()
-        if url:
-            log.file("f", path, url)
+    url = calls.writes(path)
+    if url and _first("f" + url, path):
+        log.file("f", path, url, calls.downloader())
 
 
 def _keep(path, surely_read=False):
@@ -204,6 +206,13 @@ def _link(args):
         log.file("h", source, target)
 
 
+def _symlink(args):
+    link = _full(args[1], *args[2:3])
+    if link:
+        target = os.fsdecode(args[0])
+        log.file("s", target if target[:1] == "/" else os.path.join(os.path.dirname(link), target), link)
+
+
 def _truncate(args):
     path = _full(args[0])
     if path and _first("u", path):
@@ -281,6 +290,7 @@ _HANDLERS = {
     "os.rename": _rename,
     "os.remove": _remove,
     "os.link": _link,
+    "os.symlink": _symlink,
     "os.truncate": _truncate,
     "sqlite3.connect": _database,
     "ctypes.dlopen": _library,
@@ -303,7 +313,7 @@ def finish():
 
 def _forked():
     log.forked()
-    for memory in (calls._urls, _imports, _pending):
+    for memory in (calls._urls, calls._written, _imports, _pending):
         memory.clear()
 
 

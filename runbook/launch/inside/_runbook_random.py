@@ -238,7 +238,7 @@ def _multiprocessing(module):
 
 def _httpx(module):
     def note(args, kwargs):
-        calls.fetched(str(args[1].url))
+        calls.fetched(str(args[1].url), args[1].method)
 
     for owner in (module.Client, module.AsyncClient):
         _wrap(owner, "send", note)
@@ -246,7 +246,7 @@ def _httpx(module):
 
 def _aiohttp(module):
     def note(args, kwargs):
-        calls.fetched(str(args[2]))
+        calls.fetched(str(args[2]), str(args[1]).upper())
 
     _wrap(module.ClientSession, "_request", note)
 
@@ -271,6 +271,7 @@ _TABLE = {
     "accelerate.utils.random": _seeds("accelerate.utils.", "", "set_seed"),
     "multiprocessing.util": _multiprocessing,
     "httpx._client": _httpx,
+    "httpx2._client": _httpx,
     "aiohttp.client": _aiohttp,
 }
 
