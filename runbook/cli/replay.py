@@ -19,7 +19,7 @@ from runbook.errors import Terminated, UsageError
 @click.option("--engine", default="auto", help="docker, local … [auto: a sandbox where there is one, else local]")
 @click.option("--plan", is_flag=True, help="Print what would happen, and whether it can, and stop.")
 @click.option(
-    "--tolerance", "tolerances", multiple=True, metavar="NAME=abs:X,rel:Y", help="Instead of the bundle's."
+    "--tolerance", "tolerances", multiple=True, metavar="NAME=abs:X,rel:Y…", help="Instead of the bundle's."
 )
 @click.option("--data", multiple=True, metavar="NAME=PATH", help="Where a referenced input lies here.")
 @click.option("--allow-network", is_flag=True, help="A visible weakening: the job may reach the network.")
@@ -54,13 +54,14 @@ def command(
     5 the bundle is corrupt or hostile, 6 something is missing here, 7 not comparable.
     """
     from runbook import config
+    from runbook.bounds import parse_tolerance
     from runbook.engine.interface import Limits
     from runbook.flow import replay as flow
     from runbook.registry import members
 
     choices = flow.Choices(
         engine=engine,
-        tolerances=tuple(config.parse_tolerance(text) for text in tolerances),
+        tolerances=tuple(parse_tolerance(text) for text in tolerances),
         data=dict(_data(text) for text in data),
         limits=Limits(
             memory_bytes=None if memory is None else config.parse_size(memory), cpus=cpus, time_s=time_limit
