@@ -12,7 +12,7 @@ from math import inf, isfinite, log
 from typing import NamedTuple
 
 from runbook.compare.tolerances import gap
-from runbook.model.metric import Number, Series, brief, to_number
+from runbook.model.metric import Number, Series, to_number
 from runbook.model.verdict import Parting
 
 _ALONE, _BUCKETS = 256, 256
@@ -102,23 +102,6 @@ def part(a: Series, b: Series) -> Parting | None:
         fit=fit,
         reading=_reading(at, a.steps[at], here, relative, growth),
     )
-
-
-def describe(parting: Parting) -> str:
-    """By how much the curves part and how the gap goes on, in one sentence."""
-    said = f"the curves part at step {parting.step} by {brief(parting.gap)}"
-    if isinstance(parting.relative, int | float) and parting.relative:
-        said += f" ({parting.relative:.2g} of the value)"
-    if parting.growth == "unknown":
-        return said
-    said += f"; the gap {parting.growth}, {brief(parting.last)} at the end"
-    if parting.growth == "stays":
-        said = said.replace("the gap stays", "the gap stays about as large")
-    if parting.law == "exponential":
-        said += f", doubling about every {parting.rate:.3g} steps (R² {parting.fit:.2f})"
-    elif parting.law == "power":
-        said += f", about as steps^{parting.rate:.2g} (R² {parting.fit:.2f})"
-    return said
 
 
 def _gaps(a: Series, b: Series, at: int, end: int) -> tuple[list[_Gap], float, int]:

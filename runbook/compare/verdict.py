@@ -7,6 +7,7 @@ Otherwise any two records are laid side by side and only their metrics decide.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ from runbook.model.metric import Series, Tolerance
 from runbook.model.record import Record
 from runbook.model.verdict import STRENGTH, Comparison, Difference, MetricComparison, Verdict
 
+_PATH = re.compile(r"/\S+")
 _BAD_ENDS = frozenset(("failed", "killed", "timeout", "interrupted"))
 
 
@@ -72,13 +74,13 @@ class Rerun:
     asked: Record
     """The bundle's record; with other seeds in its job, where the replay was asked for these."""
     record: Record
-    series: Mapping[str, Series]
+    metrics: tuple[MetricComparison, ...]
+    """Against the original's, by tolerance alone: no curve has to be kept for longer."""
     repeat: Repeat
 
 
 def compare_repeats(
     original: Record,
-    series: Mapping[str, Series],
     reruns: Sequence[Rerun],
     *,
     seeding: Seeding,
@@ -89,18 +91,9 @@ def compare_repeats(
     seeding: which seeds the replays had. A precondition that one of them breaks is broken for all.
     """
     found = [differences_of(one.asked, one.record) for one in reruns]
-    differences = ranked(list(dict.fromkeys(d for one in found for d in one)))
-    metrics = [
-        compare_metrics(
-            original.metrics,
-            one.record.metrics,
-            series,
-            one.series,
-            tolerances=original.tolerances,
-            overrides=overrides,
-        )
-        for one in reruns
-    ]
+    differences = ranked(
+        list({(d.family, d.what, d.original): d for one in reversed(found) for d in one}.values())
+    )
     calibration = original.calibration.value
     used = repeats.comparable(calibration, seeding)
     broken = [b for one, d in zip(reruns, found, strict=True) for b in _broken(one.asked, one.record, d)]
@@ -109,11 +102,12 @@ def compare_repeats(
     ]
     return _conclude(
         original,
-        repeats.across(original, metrics, calibration if used else None, overrides),
+        repeats.across(original, [one.metrics for one in reruns], calibration if used else None, overrides),
         differences,
         overrides,
         broken=tuple(dict.fromkeys(broken)),
-        replaced=tuple(replaced),
+        # Scratch folders differ from replay to replay; what was replaced does not.
+        replaced=tuple({_PATH.sub("/", text): text for text in reversed(replaced)}.values())[::-1],
         replaying=True,
         replays=tuple(one.repeat for one in reruns),
         remarks=tuple(repeats.remarks(calibration, used, seeding)),

@@ -24,6 +24,7 @@ from runbook.engine.interface import Built, Engine, Limits, Mount, Plan, Sandbox
 from runbook.errors import EnvironmentNotRebuilt, JobFailed, NeedMissing, Terminated
 from runbook.flow import artifacts, codebase
 from runbook.flow.preflight import Preflight, find_engine, look_ahead
+from runbook.flow.seeding import seeded
 from runbook.launch.logged import SOURCE
 from runbook.model.data import Input
 from runbook.model.fact import missing, observed
@@ -50,6 +51,8 @@ class Choices:
     """Folder for the report and the outputs; None: the run's own folder in the run store."""
     offline: bool = False
     echo: bool = True
+    seed: int | None = None
+    """Set in the place of the seeds that the bundle's job declares; None: its own."""
 
 
 @dataclass(frozen=True)
@@ -80,23 +83,24 @@ def replay(path: Path, choices: Choices, progress: Progress = SILENT) -> Replaye
     with open_bundle(path) as bundle, tempfile.TemporaryDirectory(prefix="runbook-replay-") as scratch:
         # What was verified is what is used: every file is checked once more while it is unpacked.
         verify_opened(bundle, progress=progress)
+        asked = seeded(bundle.record, choices.seed).record
         engine = find_engine(choices.engine)
         engine.sweep()
         look_ahead(bundle, engine, choices.data).check()
         with RunStore(codebase.find_root(Path.cwd())).recording() as folder:
             built = _rebuild(bundle, engine, Path(scratch), choices, progress)
-            variables = {v.name: v.value for v in bundle.record.job.variables if not v.redacted}
+            variables = {v.name: v.value for v in asked.job.variables if not v.redacted}
             with engine.probing(built, probe_script(), variables) as probed, _conclusion_loading():
                 stage = _stage(bundle, Path(scratch), choices)
                 progress.say(f"running the job on {engine.name}")
                 since = time.time()
-                execution = engine.run(built, _sandbox(bundle.record, stage, folder, choices), progress)
+                execution = engine.run(built, _sandbox(asked, stage, folder, choices), progress)
                 progress.say("reading metrics and environment")
                 probe = probed()
             from runbook.flow.conclude import Ended, conclude
 
             ended = Ended(
-                bundle, engine, built, stage.work, stage.inputs, execution, probe, choices.network, since
+                bundle, asked, engine, built, stage.work, stage.inputs, execution, probe, choices.network, since
             )
             report = conclude(ended, folder, choices.tolerances, choices.target)
     if execution.outcome.status == "interrupted":
