@@ -5,7 +5,6 @@ The same Declaration holds what runbook.yaml says and what the command line says
 
 from __future__ import annotations
 
-import math
 import re
 import shlex
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from runbook.bounds import CurveEntry, ToleranceEntry, of_entry
 from runbook.errors import UsageError
 from runbook.model.fact import Value
 from runbook.model.metric import Tolerance
@@ -90,13 +90,6 @@ class Declaration(Value, frozen=True, kw_only=True, omit_defaults=True):
     redact: bool | None = None
 
 
-class Bounds(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """How far a replay's value may be from the original's: absolute + relative × |original|."""
-
-    absolute: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
-    relative: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
-
-
 class InputEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """A dataset that the job reads."""
 
@@ -150,7 +143,7 @@ class RunbookFile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         tuple[Text, ...], _about("Names or globs of found metrics to leave out; '*': only what is declared.")
     ] = ()
     tolerances: Annotated[
-        dict[str, Bounds], _about("Metric name or glob → tolerance. The first that matches decides.")
+        dict[str, ToleranceEntry], _about("Metric name or glob → tolerance. The first that matches decides.")
     ] = {}
     seeds: Annotated[dict[str, int | str], _about("Seeds that the job uses, by name.")] = {}
     env: Annotated[
@@ -274,24 +267,6 @@ def parse_metric(text: str) -> tuple[str, str]:
     return name.strip(), pattern
 
 
-def parse_tolerance(text: str) -> Tolerance:
-    """`'val_*=rel:1e-3,abs:1e-6'`; a bare number is relative to nothing and refused. Raises UsageError."""
-    name, _, bounds = text.rpartition("=")
-    values: dict[str, float] = {}
-    for part in bounds.split(","):
-        kind, _, number = part.strip().partition(":")
-        full = {"rel": "relative", "relative": "relative", "abs": "absolute", "absolute": "absolute"}.get(kind)
-        try:
-            value = float(number)
-        except ValueError:
-            value = math.nan
-        if not name.strip() or full is None or full in values or not (0 <= value < math.inf):
-            hint = "--tolerance 'val_*=rel:1e-3,abs:1e-6'"
-            raise UsageError("not a tolerance", text, hint=hint, id="tolerance")
-        values[full] = value
-    return Tolerance(pattern=name.strip(), **values)
-
-
 def parse_command(text: str) -> tuple[str, ...]:
     """The words of a command line, split as a shell would; it is never run by one. Raises UsageError."""
     try:
@@ -335,13 +310,6 @@ def _declaration(file: RunbookFile) -> Declaration:
         )
         for x in file.inputs
     ]
-    tolerances = [
-        Tolerance(pattern=pattern, **{k: v for k, v in msgspec.structs.asdict(bounds).items() if v is not UNSET})
-        for pattern, bounds in file.tolerances.items()
-    ]
-    for tolerance in tolerances:
-        if math.inf in (tolerance.absolute, tolerance.relative):
-            raise UsageError("not a finite tolerance", tolerance.pattern, hint="relative: 1e-3", id="tolerance")
     limit = file.embed_limit
     return Declaration(
         command=_words(file.command),
@@ -354,7 +322,7 @@ def _declaration(file: RunbookFile) -> Declaration:
         patterns=file.patterns,
         keep_metrics=file.keep_metrics,
         drop_metrics=file.drop_metrics,
-        tolerances=tuple(tolerances),
+        tolerances=tuple(of_entry(p, entry) for p, entry in file.tolerances.items()),
         seeds={name: str(value) for name, value in file.seeds.items()},
         env=file.env,
         code=file.code,
@@ -375,8 +343,10 @@ def _explain(message: str, tree: Any, node: yaml.Node | None, where: str) -> Usa
         hint = "docs/runbook-yaml.md shows every key with an example"
         return _wrong(where, _line(node, path), f"{here}: {what[:1].lower()}{what[1:]}", hint)
     key = unknown[1]
-    structs: dict[str | int, type[msgspec.Struct]] = {"tolerances": Bounds, "stages": StageEntry}
+    structs: dict[str | int, type[msgspec.Struct]] = {"tolerances": ToleranceEntry, "stages": StageEntry}
     struct = RunbookFile if not path else structs.get(path[0], InputEntry)
+    if struct is ToleranceEntry and path[-1] == "curve":
+        struct = CurveEntry
     import difflib
 
     near = difflib.get_close_matches(key, struct.__struct_fields__, 1, 0.5)

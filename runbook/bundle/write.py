@@ -94,10 +94,16 @@ class BundleWriter:
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise UsageError("not a regular file", source, hint="leave it out", id="not-a-file")
-            entry = self._add(name, file)
+            return self.add_stream(name, file, sha256=sha256, what=source)
+
+    def add_stream(self, name: str, source: BinaryIO, *, sha256: str = "", what: object = "") -> Entry:
+        """Write a file of what a stream holds; `what` names it in the error where it is not what it should be."""
+        entry = self._add(name, source)
         if sha256 and entry.sha256 != sha256:
             hint = "capture again when nothing writes to it"
-            raise UsageError("the file changed while it was frozen", source, hint=hint, id="changed-meanwhile")
+            raise UsageError(
+                "the file changed while it was frozen", what or name, hint=hint, id="changed-meanwhile"
+            )
         return entry
 
     def add_bytes(self, name: str, data: bytes) -> Entry:

@@ -10,11 +10,14 @@ import click
 
 from runbook.cli.console import TerminalProgress, err, out
 from runbook.cli.options import declaration, declaring
+from runbook.cli.sandbox import cleaning_up, seeding, seeds_of
 from runbook.config import Declaration
 from runbook.errors import UsageError
 
 if TYPE_CHECKING:
+    from runbook.catalog.store import RunFolder
     from runbook.flow.capture import Captured, Choices
+    from runbook.progress import Progress
 
 _OF_A_RUN = {
     "--name": "name",
@@ -76,9 +79,21 @@ def choices_of(said: Declaration, options: dict[str, Any]) -> Choices:
 )
 @declaring
 @freezing
+@click.option("--repeats", type=click.IntRange(2, 1000), help="Calibrate: replay it so often and seal the spread.")
+@seeding
 @click.option("--json", "as_json", is_flag=True, help="Print id, path and sizes as JSON.")
-def command(run: str, line: str | None, log: Path | None, as_json: bool, **options: Any) -> None:
-    """Freeze RUN, the last recorded run by default, into a bundle. Never executes the job.
+def command(
+    run: str,
+    line: str | None,
+    log: Path | None,
+    repeats: int | None,
+    chosen: str | None,
+    draw_seeds: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Freeze RUN, the last recorded run by default, into a bundle. Never executes the job, unless --repeats
+    asks for replays in the sandbox (see `runbook calibrate`).
 
     \b
       runbook capture                                    the last run
@@ -113,7 +128,14 @@ def command(run: str, line: str | None, log: Path | None, as_json: bool, **optio
         raise UsageError("a recorded run cannot be declared afterwards", ", ".join(late), hint=hint, id="late")
     else:
         folder = find_store(cwd).last_original() if run == "last" else find_store(cwd).load(run)
-    captured = freeze(folder, choices_of(said, choices), progress)
+    if repeats is None:
+        if chosen or draw_seeds:
+            raise UsageError(
+                "seeds without repeats", "--repeats", hint="--repeats 5 replays five times", id="seeds"
+            )
+        captured = freeze(folder, choices_of(said, choices), progress)
+    else:
+        captured = _calibrated(folder, choices_of(said, choices), repeats, chosen, draw_seeds, progress)
     tell(captured)
     if as_json:
         import msgspec
@@ -126,6 +148,19 @@ def _source(text: str) -> tuple[str, str]:
     if not name or not equals or "://" not in url:
         raise UsageError("not the source of an input", text, hint="--source NAME=URL", id="source-option")
     return name, url
+
+
+def _calibrated(
+    folder: RunFolder, how: Choices, repeats: int, chosen: str | None, draw: bool, progress: Progress
+) -> Captured:
+    """Freeze and calibrate at once, by the default engine."""
+    from runbook.flow import replay
+    from runbook.flow.calibrate import freeze_calibrated
+    from runbook.flow.seeding import plan
+
+    with cleaning_up():
+        choices = replay.Choices(offline=how.offline)
+        return freeze_calibrated(folder, how, plan(repeats, seeds_of(chosen), draw), choices, progress)
 
 
 def tell(captured: Captured) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from runbook import config
+from runbook.bounds import parse_tolerance
 
 
 @click.command(short_help="Compare two bundles or runs.")
@@ -16,7 +16,7 @@ from runbook import config
     "--tolerance",
     "tolerances",
     multiple=True,
-    metavar="NAME=abs:X,rel:Y",
+    metavar="NAME=abs:X,rel:Y…",
     help="Instead of the tolerance that A fixed; NAME may be a glob.",
 )
 @click.option("--all", "everything", is_flag=True, help="Every difference, and the changed lines of small files.")
@@ -46,7 +46,7 @@ def command(
     from runbook.registry import members
     from runbook.report.terminal import write
 
-    found = diff(a, b, overrides=[config.parse_tolerance(t) for t in tolerances], lines=everything)
+    found = diff(a, b, overrides=[parse_tolerance(t) for t in tolerances], lines=everything)
     if as_json:
         click.echo(members("report")["json"].render(found.report).decode(), nl=False)
     else:

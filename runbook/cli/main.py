@@ -17,6 +17,7 @@ VERBS: dict[str, str] = {
     "capture": "Freeze a recorded or declared run into a bundle.",
     "verify": "Check that a bundle is intact; executes nothing.",
     "replay": "Rebuild, rerun and compare a bundle in a sandbox.",
+    "calibrate": "Learn how far a bundle's metrics spread by themselves.",
     "diff": "Compare two bundles or runs.",
     "show": "Print a record.",
     "report": "Write the run book as HTML, Markdown or JSON.",

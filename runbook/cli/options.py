@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from runbook import config
+from runbook.bounds import parse_tolerance
 from runbook.config import Declaration
 from runbook.errors import UsageError
 
@@ -41,7 +42,7 @@ _OPTIONS = (
         help="Leave a found metric out; NAME may be a glob, *.",
     ),
     click.option(
-        "--tolerance", "tolerances", multiple=True, metavar="NAME=abs:X,rel:Y", help="NAME may be a glob, val_*."
+        "--tolerance", "tolerances", multiple=True, metavar="NAME=abs:X,rel:Y…", help="NAME may be a glob, val_*."
     ),
     click.option("--seed", "seeds", multiple=True, metavar="NAME=VALUE", help="A seed that the job uses."),
     click.option("--env", multiple=True, metavar="NAME", help="Record this environment variable too."),
@@ -79,7 +80,7 @@ def declaration(root: Path, cwd: Path, options: dict[str, Any]) -> Declaration:
         patterns={name: pattern for name, pattern in named if pattern},
         keep_metrics=tuple(name for name, pattern in named if not pattern),
         drop_metrics=options["drops"],
-        tolerances=tuple(config.parse_tolerance(text) for text in options["tolerances"]),
+        tolerances=tuple(parse_tolerance(text) for text in options["tolerances"]),
         seeds=dict(_seed(text) for text in options["seeds"]),
         env=options["env"],
         code=options["code"],

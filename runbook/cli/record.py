@@ -53,9 +53,7 @@ def blocks(record: Record, title: str) -> Iterator[Any]:
     left = [_Row(c.name or "(file)", f"{c.source}: {c.why}", "left out") for c in record.choices if not c.kept]
     if left:
         yield _section("Not taken for metrics", left)
-    tolerances = [
-        _Row(t.pattern, f"absolute {t.absolute:g}, relative {t.relative:g}", "") for t in record.tolerances
-    ]
+    tolerances = [_Row(t.pattern, t.words(), "") for t in record.tolerances]
     yield _section("Tolerances", tolerances, "none: equality is exact")
     yield _section("Findings", [_Row(f.level, f.text, f.id) for f in record.findings], "none")
     if record.redactions:

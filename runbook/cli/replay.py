@@ -2,52 +2,40 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from runbook.cli.console import TerminalProgress, out
-from runbook.errors import Terminated, UsageError
+from runbook.cli.sandbox import choices_of, cleaning_up, sandboxing, seeding, seeds_of
+
+if TYPE_CHECKING:
+    from runbook.flow.replay import Choices, Replayed
+    from runbook.progress import Progress
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--engine", default="auto", help="docker, local … [auto: a sandbox where there is one, else local]")
 @click.option("--plan", is_flag=True, help="Print what would happen, and whether it can, and stop.")
 @click.option(
-    "--tolerance", "tolerances", multiple=True, metavar="NAME=abs:X,rel:Y", help="Instead of the bundle's."
+    "--tolerance", "tolerances", multiple=True, metavar="NAME=abs:X,rel:Y…", help="Instead of the bundle's."
 )
-@click.option(
-    "--data", multiple=True, metavar="NAME=PATH", help="Where a referenced input lies: a path here, or a URL."
-)
-@click.option("--allow-network", is_flag=True, help="A visible weakening: the job may reach the network.")
-@click.option(
-    "--offline", is_flag=True, help="Ask no index, registry or place of data; use the bundle and the caches."
-)
-@click.option("--despite", multiple=True, metavar="CHECK", help="Replay although this check of --plan fails.")
-@click.option("--memory", metavar="SIZE", help="Memory limit of the job.")
-@click.option("--cpus", type=float, help="CPU limit of the job.")
-@click.option("--time-limit", type=float, metavar="SECONDS", help="Stop the job after so long.")
+@click.option("--repeats", type=click.IntRange(1, 1000), help="Replay so often, and judge all by statistics.")
+@seeding
+@sandboxing
 @click.option("-o", "target", type=click.Path(path_type=Path), metavar="DIR", help="Where reports and outputs go.")
 @click.option("--json", "as_json", is_flag=True, help="The whole report as JSON on stdout.")
 def command(
     bundle: Path,
-    engine: str,
     plan: bool,
     tolerances: tuple[str, ...],
-    data: tuple[str, ...],
-    allow_network: bool,
-    offline: bool,
-    despite: tuple[str, ...],
-    memory: str | None,
-    cpus: float | None,
-    time_limit: float | None,
+    repeats: int | None,
+    chosen: str | None,
+    draw_seeds: bool,
     target: Path | None,
     as_json: bool,
+    **sandbox: Any,
 ) -> int:
     """Rebuild BUNDLE's environment, rerun its job in a sandbox, and say whether the result is reproduced.
 
@@ -55,34 +43,29 @@ def command(
       runbook replay train.runbook
       runbook replay train.runbook --plan
       runbook replay train.runbook --data corpus=/data/corpus --tolerance 'val_*=rel:1e-3'
+      runbook replay train.runbook --repeats 5 --draw-seeds      for a job that varies, after `runbook calibrate`
 
     Exit codes: 0 reproduced, 1 different, 3 the job failed, 4 the environment could not be rebuilt,
-    5 the bundle is corrupt or hostile, 6 something is missing here, 7 not comparable.
+    5 the bundle is corrupt or hostile, 6 something is missing here, 7 not comparable or inconclusive.
     """
-    from runbook import config
-    from runbook.engine.interface import Limits
+    from dataclasses import replace
+
+    from runbook.bounds import parse_tolerance
     from runbook.flow import replay as flow
     from runbook.registry import members
 
-    choices = flow.Choices(
-        engine=engine,
-        tolerances=tuple(config.parse_tolerance(text) for text in tolerances),
-        data=dict(_data(text) for text in data),
-        limits=Limits(
-            memory_bytes=None if memory is None else config.parse_size(memory), cpus=cpus, time_s=time_limit
-        ),
-        network=allow_network,
-        offline=offline,
-        despite=despite,
+    choices = replace(
+        choices_of(sandbox),
+        tolerances=tuple(parse_tolerance(text) for text in tolerances),
         target=target.absolute() if target else None,
     )
     progress = TerminalProgress()
     if plan:
         from runbook.cli.plan import show
 
-        return show(flow.plan(bundle, choices, progress), despite, as_json)
-    with _cleaning_up():
-        done = flow.replay(bundle, choices, progress)
+        return show(flow.plan(bundle, choices, progress), choices.despite, as_json)
+    with cleaning_up():
+        done = _replay(bundle, choices, repeats, seeds_of(chosen), draw_seeds, progress)
     if as_json:
         click.echo(members("report")["json"].render(done.report).decode(), nl=False)
     else:
@@ -93,24 +76,14 @@ def command(
     return done.exit_code
 
 
-@contextmanager
-def _cleaning_up() -> Iterator[None]:
-    """Let SIGTERM end a replay as Ctrl-C does, so that no container stays behind; an ignored one stays ignored."""
-    before = signal.getsignal(signal.SIGTERM)
-    if before is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _replay(
+    bundle: Path, choices: Choices, repeats: int | None, seeds: tuple[int, ...], draw: bool, progress: Progress
+) -> Replayed:
+    """Once, or as often as asked for."""
+    from runbook.flow.replay import replay
 
+    if repeats is None and not seeds and not draw:
+        return replay(bundle, choices, progress)
+    from runbook.flow.repeat import replay_repeatedly
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated
-
-
-def _data(text: str) -> tuple[str, str]:
-    name, equals, path = text.partition("=")
-    if not name or not equals or not path:
-        raise UsageError("not a place for data", text, hint="--data NAME=PATH", id="data-option")
-    return name, path
+    return replay_repeatedly(bundle, choices, repeats or len(seeds) or 1, seeds, draw, progress)

@@ -7,14 +7,14 @@ NaN or Infinity is identical or it is different.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from itertools import zip_longest
 from math import copysign, isfinite, isnan
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from runbook.compare.tolerances import Applied, allowance, choose, gap
-from runbook.model.metric import Metric, Number, Series, Tolerance, brief, to_number
+from runbook.compare.curves import first_difference, part, real, trailing_mean
+from runbook.compare.tolerances import Applied, allowance, choose, curve_bounds, gap
+from runbook.model.metric import Bounds, Metric, Number, Series, Tolerance, brief, to_number
 from runbook.model.verdict import MetricComparison, Verdict
 
 
@@ -22,8 +22,8 @@ class _Point(NamedTuple):
     """One aligned pair; `where` is a step, or None for the final value."""
 
     where: int | None
-    original: float
-    replay: float
+    original: float | Fraction
+    replay: float | Fraction
 
     def place(self) -> str:
         return "in the final value" if self.where is None else f"at step {self.where}"
@@ -76,55 +76,125 @@ def compare_metric(
             points=0,
         )
     axis = _axis_defect(original, replay, series_a, series_b)
-    final = _Point(None, _real(original.final), _real(replay.final))
-    points = [final] if axis else [final, *_pairs(series_a, series_b)]
-    verdict, reason = _judge(points, applied.tolerance)
-    parting = _first_parting(series_a, series_b)
+    final = _Point(None, real(original.final), real(replay.final))
+    curves = None if axis or series_a is None or series_b is None else (series_a, series_b)
+    verdict, reason, by_size = _judge(final, curves, applied.tolerance)
     if axis:
         # The last values of curves that ran for different lengths can show a difference, never an agreement.
         verdict, reason = (
             ("different", f"{reason}; {axis}") if verdict == "different" else ("not comparable", axis)
         )
+    difference = _difference(real(original.final), real(replay.final))
     return MetricComparison(
         name=name,
         original=original.final,
         replay=replay.final,
-        difference=_difference(final.original, final.replay),
+        difference=difference,
         tolerance=applied.words(),
         verdict=verdict,
         reason=reason,
-        points=max(1, len(points) - 1),
-        first_parting=parting,
+        points=len(curves[0].steps) if curves else 1,
+        first_parting=_first_parting(series_a, series_b),
+        by_size=by_size and not axis,
+        parting=None if series_a is None or series_b is None else part(series_a, series_b),
+        better=_direction(difference, applied.tolerance),
     )
 
 
-def _judge(points: Sequence[_Point], tolerance: Tolerance) -> tuple[Verdict, str]:
-    parted = [p for p in points if not _same(p.original, p.replay)]
-    if not parted:
-        return "identical", _remark(points)
-    broken = next((p for p in parted if not (_finite(p.original) and _finite(p.replay))), None)
-    if broken is not None:
-        a, b = brief(to_number(broken.original)), brief(to_number(broken.replay))
-        return "different", f"{a} became {b} {broken.place()}"
-    if not all(_finite(p.original) for p in points):
-        return "different", "it holds NaN or Infinity, so only identity would be agreement"
-    outside = [p for p in parted if gap(p.original, p.replay) > allowance(p.original, tolerance)]
-    worst = max(outside or parted, key=lambda p: gap(p.original, p.replay))
-    allowed = allowance(worst.original, tolerance)
-    found = f"largest difference {_size(gap(worst.original, worst.replay))} {worst.place()}"
+class _Judged(NamedTuple):
+    verdict: Verdict
+    reason: str
+    by_size: bool = False
+
+
+def _judge(final: _Point, curves: tuple[Series, Series] | None, tolerance: Tolerance) -> _Judged:
+    found = _Identity()
+    found.look(final)
+    if curves:
+        for point in _pairs(*curves):
+            found.look(point)
+    if not found.parted:
+        return _Judged("identical", found.remark(alone=curves is None))
+    if found.broken is not None:
+        a, b = (brief(to_number(v)) for v in found.broken[1:] if not isinstance(v, Fraction))
+        return _Judged("different", f"{a} became {b} {found.broken.place()}")
+    if found.holes:
+        return _Judged("different", "it holds NaN or Infinity, so only identity would be agreement")
+    worst = [_worst([final], tolerance)]
+    if curves:
+        bounds = curve_bounds(tolerance)
+        smooth = max(1, bounds.smooth)
+        worst.append(_worst(_pairs(*curves) if smooth == 1 else _smoothed(*curves, smooth), bounds))
+        if smooth > 1 and worst[1].point is not None:
+            worst[1] = worst[1]._replace(of=f" of the trailing mean over {smooth} points")
+    outside = [w for w in worst if w.outside]
+    chosen = max(outside or worst, key=lambda w: w.size)
+    if chosen.point is None:  # The means agree to the last bit where single points do not.
+        return _Judged("within tolerance", "the smoothed curves are identical")
+    said = f"largest difference {_size(chosen.size)}{chosen.of} {chosen.point.place()}"
     if outside:
-        return "different", f"{found}; {_size(allowed)} was allowed" if allowed else found
-    return "within tolerance", f"{found}; {_size(allowed)} was allowed{_share(allowed, worst.original)}"
+        many = f"; {chosen.outside:,} of {chosen.points:,} points are outside" if chosen.points > 1 else ""
+        said = f"{said}; {_size(chosen.allowed)} was allowed{many}" if chosen.allowed else said
+        return _Judged("different", said, by_size=True)
+    return _Judged("within tolerance", f"{said}; {_size(chosen.allowed)} was allowed{_share(chosen)}")
 
 
-def _remark(points: Sequence[_Point]) -> str:
-    remarks = []
-    count = sum(_nan(p.original) for p in points)
-    if count:
-        remarks.append("NaN on both sides" if len(points) == 1 else "NaN on both sides, in the same places")
-    if any(p.original == 0 and copysign(1, p.original) != copysign(1, p.replay) for p in points):
-        remarks.append("the sign of zero differs")
-    return "; ".join(remarks)
+class _Identity:
+    """What one pass over the points shows, before any tolerance."""
+
+    def __init__(self) -> None:
+        self.parted = self.zeros = False
+        self.nans = self.holes = 0
+        self.broken: _Point | None = None
+        """The first point that differs and is not finite on a side."""
+
+    def look(self, point: _Point) -> None:
+        a, b = point.original, point.replay
+        if a == b:
+            self.zeros |= a == 0 and copysign(1, a) != copysign(1, b)
+            self.holes += not _finite(a)
+        elif _nan(a) and _nan(b):
+            self.nans += 1
+            self.holes += 1
+        else:
+            self.parted = True
+            if self.broken is None and not (_finite(a) and _finite(b)):
+                self.broken = point
+            self.holes += not _finite(a)
+
+    def remark(self, *, alone: bool) -> str:
+        remarks = []
+        if self.nans:
+            remarks.append("NaN on both sides" if alone else "NaN on both sides, in the same places")
+        if self.zeros:
+            remarks.append("the sign of zero differs")
+        return "; ".join(remarks)
+
+
+class _Worst(NamedTuple):
+    """The largest gap outside of the bounds; where all are inside, the largest of these."""
+
+    size: float | Fraction
+    allowed: float | Fraction
+    point: _Point | None
+    outside: int
+    points: int
+    of: str = ""
+
+
+def _worst(points: Iterable[_Point], bounds: Bounds) -> _Worst:
+    worst = _Worst(0, 0, None, 0, 0)
+    outside = count = 0
+    for point in points:
+        count += 1
+        if point.original == point.replay:
+            continue
+        size, allowed = gap(point.original, point.replay), allowance(point.original, bounds)
+        out = size > allowed
+        if (out and not outside) or ((out or not outside) and size > worst.size):
+            worst = _Worst(size, allowed, point, 0, 0)
+        outside += out
+    return worst._replace(outside=outside, points=count)
 
 
 def _axis_defect(original: Metric, replay: Metric, a: Series | None, b: Series | None) -> str:
@@ -147,40 +217,41 @@ def _axis_defect(original: Metric, replay: Metric, a: Series | None, b: Series |
     return "its series is not at hand, so only the final values could be compared"
 
 
-def _pairs(a: Series | None, b: Series | None) -> Iterator[_Point]:
-    if a is not None and b is not None:
-        for step, x, y in zip(a.steps, a.values, b.values, strict=True):
-            yield _Point(step, _real(x), _real(y))
+def _pairs(a: Series, b: Series) -> Iterator[_Point]:
+    for step, x, y in zip(a.steps, a.values, b.values, strict=True):
+        yield _Point(step, real(x), real(y))
+
+
+def _smoothed(a: Series, b: Series, window: int) -> Iterator[_Point]:
+    means = (trailing_mean(map(real, s.values), window) for s in (a, b))
+    for step, x, y in zip(a.steps, *means, strict=True):
+        yield _Point(step, x, y)
 
 
 def _first_parting(a: Series | None, b: Series | None) -> int | None:
+    """The first step at which the series differ: in value, in step, or because one of them has ended."""
     if a is None or b is None:
         return None
-    nothing = (None, 0.0)
-    left = ((s, _real(v)) for s, v in zip(a.steps, a.values, strict=True))
-    right = ((s, _real(v)) for s, v in zip(b.steps, b.values, strict=True))
-    for x, y in zip_longest(left, right, fillvalue=nothing):
-        if x[0] != y[0] or not _same(x[1], y[1]):
-            return x[0] if x[0] is not None else y[0]
-    return None
+    index = first_difference(a, b)
+    if index is None:
+        index = min(len(a.steps), len(b.steps))
+    longer = a if index < len(a.steps) else b
+    return longer.steps[index] if index < len(longer.steps) else None
 
 
-def _real(number: Number) -> float:
-    """The number itself: an int stays exact, the spelt-out ones become floats."""
-    return float(number) if isinstance(number, str) else number
+def _direction(difference: Number, tolerance: Tolerance) -> Literal["", "better", "worse"]:
+    if not tolerance.better or difference in (0, "NaN"):
+        return ""
+    return "better" if (real(difference) > 0) == (tolerance.better == "higher") else "worse"
 
 
-def _same(a: float, b: float) -> bool:
-    return a == b or (_nan(a) and _nan(b))
-
-
-def _nan(number: float) -> bool:
+def _nan(number: float | Fraction) -> bool:
     return isinstance(number, float) and isnan(number)
 
 
-def _finite(number: float) -> bool:
+def _finite(number: float | Fraction) -> bool:
     """Whether it is a number at all; math.isfinite refuses integers beyond doubles."""
-    return isinstance(number, int) or isfinite(number)
+    return not isinstance(number, float) or isfinite(number)
 
 
 def _difference(original: float, replay: float) -> Number:
@@ -197,11 +268,13 @@ def _size(amount: float | Fraction) -> str:
         return "more than a double holds"
 
 
-def _share(allowed: float | Fraction, original: float) -> str:
+def _share(worst: _Worst) -> str:
     """How wide the tolerance is beside the value, so that a huge one is seen."""
+    assert worst.point is not None
     try:
-        if not original or not isfinite(allowed):
+        if not worst.point.original or not isfinite(worst.allowed):
             return ""
-        return f", {float(Fraction(allowed) / abs(Fraction(original)) * 100):.3g} % of the original"
+        share = float(Fraction(worst.allowed) / abs(Fraction(worst.point.original)) * 100)
+        return f", {share:.3g} % of the original"
     except OverflowError:
         return ""

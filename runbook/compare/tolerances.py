@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from math import isfinite
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from runbook.model.metric import Tolerance, brief
+from runbook.model.metric import SPACING, Bounds, CurveBounds, FloatType, Tolerance
 
 EXACT = Tolerance(pattern="*")
 """What holds where nothing is declared: equality."""
@@ -24,18 +26,8 @@ class Applied(NamedTuple):
     def words(self) -> str:
         """`exact`, `rel 0.001, abs 1e-06`, with what an override stands for."""
         if self.instead_of is None:
-            return words(self.tolerance)
-        return f"{words(self.tolerance)} (override; fixed at capture: {words(self.instead_of)})"
-
-
-def words(tolerance: Tolerance) -> str:
-    """`exact`, or the bounds: `rel 0.001, abs 1e-06`."""
-    parts = [
-        f"{label} {brief(bound)}"
-        for label, bound in (("rel", tolerance.relative), ("abs", tolerance.absolute))
-        if bound
-    ]
-    return ", ".join(parts) or "exact"
+            return self.tolerance.words()
+        return f"{self.tolerance.words()} (override; fixed at capture: {self.instead_of.words()})"
 
 
 def matches(tolerance: Tolerance, name: str) -> bool:
@@ -56,27 +48,58 @@ def describe_overrides(overrides: Sequence[Tolerance], names: Sequence[str]) -> 
     for override in overrides:
         count = sum(matches(override, n) for n in names)
         reach = "no metric" if not count else "1 metric" if count == 1 else f"{count} metrics"
-        sentences.append(f"{override.pattern}: {words(override)}, given for this comparison; names {reach}")
+        sentences.append(f"{override.pattern}: {override.words()}, given for this comparison; names {reach}")
     return tuple(sentences)
 
 
-def gap(original: float, replay: float) -> float | Fraction:
+def gap(original: float | Fraction, replay: float | Fraction) -> float | Fraction:
     """|replay - original| of two finite numbers, exact where a double cannot hold it."""
     try:
-        distance = abs(replay - original)
+        distance: Any = abs(replay - original)
         if isinstance(distance, int) or isfinite(distance):
-            return distance
+            return distance  # type: ignore[no-any-return]
     except OverflowError:
         pass
     return abs(Fraction(replay) - Fraction(original))
 
 
-def allowance(original: float, tolerance: Tolerance) -> float | Fraction:
-    """The bound absolute + relative * |original|, exact where a double cannot hold it."""
+def curve_bounds(tolerance: Tolerance) -> CurveBounds:
+    """What holds at every step of a curve: its own bounds where they are declared, else the final value's."""
+    if tolerance.curve is not None:
+        return tolerance.curve
+    return CurveBounds(
+        absolute=tolerance.absolute, relative=tolerance.relative, ulp=tolerance.ulp, ulp_of=tolerance.ulp_of
+    )
+
+
+def margin(original: float, tolerance: Tolerance) -> float:
+    """The margin of equivalence in the metric's unit; 0 where none was fixed, never beyond doubles."""
     try:
-        bound = tolerance.absolute + tolerance.relative * abs(original)
-        if isfinite(bound) or not (isfinite(tolerance.absolute) and isfinite(tolerance.relative)):
+        found = float(tolerance.margin + tolerance.margin_relative * abs(original))
+    except OverflowError:
+        found = math.inf
+    return min(max(0.0, found), sys.float_info.max)
+
+
+def step(value: float | Fraction, of: FloatType) -> float | Fraction:
+    """The distance from |value| to the next larger number of a float type, as if its exponent had no upper end."""
+    bits, smallest = SPACING[of]
+    try:
+        exponent = math.frexp(value)[1] if value else smallest
+    except OverflowError:
+        exponent = abs(int(value)).bit_length()
+    power = max(exponent - bits, smallest)
+    return math.ldexp(1.0, power) if power < 1024 else Fraction(2) ** power
+
+
+def allowance(original: float | Fraction, bounds: Bounds) -> float | Fraction:
+    """Absolute + relative * |original| + ulp * step(original), exact where a double cannot hold it."""
+    steps = bounds.ulp * step(original, bounds.ulp_of) if bounds.ulp else 0
+    try:
+        size: Any = abs(original)
+        bound: float | Fraction = bounds.absolute + bounds.relative * size + steps
+        if isfinite(bound) or not (isfinite(bounds.absolute) and isfinite(bounds.relative)):
             return bound
     except OverflowError:
         pass
-    return Fraction(tolerance.absolute) + Fraction(tolerance.relative) * abs(Fraction(original))
+    return Fraction(bounds.absolute) + Fraction(bounds.relative) * abs(Fraction(original)) + Fraction(steps)

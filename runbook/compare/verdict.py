@@ -7,10 +7,13 @@ Otherwise any two records are laid side by side and only their metrics decide.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
+from runbook.compare import repeats
 from runbook.compare.data import Manifests, compare_code, compare_inputs, compare_jobs, compare_seeds
 from runbook.compare.environment import breaks_lock, compare_environments
 from runbook.compare.facts import differ
@@ -19,11 +22,13 @@ from runbook.compare.metrics import compare_metrics
 from runbook.compare.rank import ranked
 from runbook.compare.tolerances import describe_overrides
 from runbook.compare.wording import sentence
+from runbook.model.calibration import Repeat, Seeding
 from runbook.model.job import Outcome
 from runbook.model.metric import Series, Tolerance
 from runbook.model.record import Record
 from runbook.model.verdict import STRENGTH, Comparison, Difference, MetricComparison, Verdict
 
+_PATH = re.compile(r"/\S+")
 _BAD_ENDS = frozenset(("failed", "killed", "timeout", "interrupted"))
 
 
@@ -47,8 +52,82 @@ def compare(
     metrics = compare_metrics(
         original.metrics, replay.metrics, series_a, series_b, tolerances=original.tolerances, overrides=overrides
     )
-    broken = _broken(original, replay, differences) if replaying else ()
-    replaced = tuple(dict.fromkeys([*substitutions, *_substituted(differences)])) if replaying else ()
+    if not replaying:
+        return _conclude(original, metrics, differences, overrides)
+    calibration = original.calibration.value
+    return _conclude(
+        original,
+        repeats.across(original, [metrics], calibration, overrides),
+        differences,
+        overrides,
+        broken=_broken(original, replay, differences),
+        replaced=(*substitutions, *_substituted(differences)),
+        replaying=True,
+        remarks=tuple(repeats.remarks(calibration, True, "frozen")),
+    )
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """One of several replays."""
+
+    asked: Record
+    """The bundle's record; with other seeds in its job, where the replay was asked for these."""
+    record: Record
+    metrics: tuple[MetricComparison, ...]
+    """Against the original's, by tolerance alone: no curve has to be kept for longer."""
+    repeat: Repeat
+
+
+def compare_repeats(
+    original: Record,
+    reruns: Sequence[Rerun],
+    *,
+    seeding: Seeding,
+    overrides: Sequence[Tolerance] = (),
+) -> Comparison:
+    """Compare at least one replay with the original and with the repeats that the bundle was calibrated by.
+
+    seeding: which seeds the replays had. A precondition that one of them breaks is broken for all.
+    """
+    found = [differences_of(one.asked, one.record) for one in reruns]
+    differences = ranked(
+        list({(d.family, d.what, d.original): d for one in reversed(found) for d in one}.values())
+    )
+    calibration = original.calibration.value
+    used = repeats.comparable(calibration, seeding)
+    broken = [b for one, d in zip(reruns, found, strict=True) for b in _broken(one.asked, one.record, d)]
+    replaced = [
+        r for one, d in zip(reruns, found, strict=True) for r in (*one.repeat.substitutions, *_substituted(d))
+    ]
+    return _conclude(
+        original,
+        repeats.across(original, [one.metrics for one in reruns], calibration if used else None, overrides),
+        differences,
+        overrides,
+        broken=tuple(dict.fromkeys(broken)),
+        # Scratch folders differ from replay to replay; what was replaced does not.
+        replaced=tuple({_PATH.sub("/", text): text for text in reversed(replaced)}.values())[::-1],
+        replaying=True,
+        replays=tuple(one.repeat for one in reruns),
+        remarks=tuple(repeats.remarks(calibration, used, seeding)),
+    )
+
+
+def _conclude(
+    original: Record,
+    metrics: tuple[MetricComparison, ...],
+    differences: tuple[Difference, ...],
+    overrides: Sequence[Tolerance],
+    *,
+    broken: tuple[str, ...] = (),
+    replaced: tuple[str, ...] = (),
+    replaying: bool = False,
+    replays: tuple[Repeat, ...] = (),
+    remarks: tuple[str, ...] = (),
+) -> Comparison:
+    """The verdict over all metrics, in the light of what the replays were."""
+    replaced = tuple(dict.fromkeys(replaced))
     seeded = bool(original.seeds)
     if replaying:
         metrics = tuple(_under_replay(m, bool(broken), bool(replaced), seeded) for m in metrics)
@@ -61,6 +140,8 @@ def compare(
         broken_preconditions=broken,
         substitutions=replaced,
         overrides=describe_overrides(overrides, [m.name for m in metrics]),
+        repeats=replays,
+        remarks=remarks,
     )
 
 
@@ -100,8 +181,9 @@ def _under_replay(metric: MetricComparison, broken: bool, replaced: bool, seeded
         return _weaken(metric, "not comparable", f"{found}, but a precondition does not hold")
     if metric.verdict == "different" and replaced:
         return _weaken(metric, "not comparable", f"{metric.reason}, under a substitution")
-    if metric.verdict == "within tolerance" and not seeded:
-        return _weaken(metric, "inconclusive", f"{metric.reason}; no seed was seen, so it may be luck")
+    if metric.verdict in ("within tolerance", "equivalent") and not seeded:
+        luck = "so it may be luck" if metric.verdict == "within tolerance" else "which is never called reproduced"
+        return _weaken(metric, "inconclusive", f"{metric.reason}; no seed was seen, {luck}")
     return metric
 
 

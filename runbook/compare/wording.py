@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from runbook.model.verdict import STRENGTH, Difference, MetricComparison, Verdict
+from runbook.model.verdict import REPRODUCED, STRENGTH, Difference, MetricComparison, Verdict
 
 _SAYS: dict[Verdict, tuple[str, str]] = {
     "identical": ("is identical", "are identical"),
@@ -38,7 +38,7 @@ def sentence(
     else:
         parts = [f"{counts[v]} {_says(v, counts[v])}" for v in reversed(STRENGTH) if counts[v]]
         found = f"Of {len(metrics)} metrics, {', '.join(parts[:-1])} and {parts[-1]}"
-    if verdict in ("identical", "within tolerance"):
+    if verdict in REPRODUCED:
         return f"{found}{_in_spite(verdict, replaced, seeded)}."
     return f"{found}{_cause(metrics, differences, replaced, seeded)}."
 

@@ -50,6 +50,8 @@ class Ended:
     """A job that has run again, whatever came of it."""
 
     bundle: Bundle
+    asked: Record
+    """The bundle's record, its job with the seeds that this replay was asked for."""
     engine: Engine
     built: Built
     work: Path
@@ -82,7 +84,7 @@ def conclude(ended: Ended, folder: RunFolder, tolerances: Sequence[Tolerance], t
     folder.write(record)
     (folder.path / "series.json").write_bytes(encode_series(readings.series))
     comparison = compare(
-        bundle.record,
+        ended.asked,
         record,
         bundle.series,
         readings.series,
@@ -120,7 +122,7 @@ def _notes(ended: Ended) -> Iterator[str]:
 
 def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
     """The replay's own record, made by the same code as the original's."""
-    bundle, original, job = ended.bundle, ended.bundle.record, ended.bundle.record.job
+    bundle, original, job = ended.bundle, ended.asked, ended.asked.job
     root = Path(job.root)
     probe = parse_probe(ended.probe, "the replay's environment")
     raw = read_watch(folder.watch) if original.watch.known else None
@@ -198,12 +200,17 @@ def _environment(original: Environment, probe: Probe) -> Environment:
     )
 
 
-def _keep(report: Report, record: Record, folder: RunFolder, work: Path, target: Path) -> None:
-    """Write the reports, and the outputs the record names."""
+def write_reports(report: Report, target: Path) -> None:
+    """Write the page and its kin into a folder, which is made when absent."""
     target.mkdir(parents=True, exist_ok=True)
     for reporter in members("report").values():
         if reporter.suffix in _FORMATS:
             (target / f"report{reporter.suffix}").write_bytes(reporter.render(report))
+
+
+def _keep(report: Report, record: Record, folder: RunFolder, work: Path, target: Path) -> None:
+    """Write the reports, and the outputs the record names."""
+    write_reports(report, target)
     for output in record.outputs:
         if not output.path.startswith("/"):
             place = target / "outputs" / output.path

@@ -26,6 +26,7 @@ from runbook.fetch.cache import DataCache
 from runbook.flow import codebase
 from runbook.flow.preflight import Terms, find_engine, look_ahead, refuse
 from runbook.flow.referenced import have
+from runbook.flow.seeding import seeded
 from runbook.launch.logged import SOURCE
 from runbook.model.data import Input
 from runbook.model.fact import missing, observed
@@ -56,6 +57,8 @@ class Choices:
     despite: tuple[str, ...] = ()
     """Ids of checks whose failure does not stop the replay."""
     echo: bool = True
+    seed: int | None = None
+    """Set in the place of the seeds that the bundle's job declares; None: its own."""
 
     @property
     def terms(self) -> Terms:
@@ -96,6 +99,7 @@ def replay(path: Path, choices: Choices, progress: Progress = SILENT) -> Replaye
     with open_bundle(path) as bundle, tempfile.TemporaryDirectory(prefix="runbook-replay-") as scratch:
         # What was verified is what is used: every file is checked once more while it is unpacked.
         verify_opened(bundle, progress=progress)
+        asked = seeded(bundle.record, choices.seed).record
         engine = find_engine(choices.engine)
         engine.sweep()
         outlook = look_ahead(bundle, engine, choices.terms)
@@ -104,18 +108,19 @@ def replay(path: Path, choices: Choices, progress: Progress = SILENT) -> Replaye
         data = {one.value.name: have(one, cache, progress) for one in outlook.offers}
         with RunStore(codebase.find_root(Path.cwd())).recording() as folder:
             built = _rebuild(bundle, engine, Path(scratch), choices, progress)
-            variables = _variables(bundle.record, choices.network)
+            variables = _variables(asked, choices.network)
             with engine.probing(built, probe_script(), variables) as probed, _conclusion_loading():
                 stage = _stage(bundle, Path(scratch), data)
                 progress.say(f"running the job on {engine.name}")
                 since = time.time()
-                execution = engine.run(built, _sandbox(bundle.record, stage, folder, variables, choices), progress)
+                execution = engine.run(built, _sandbox(asked, stage, folder, variables, choices), progress)
                 progress.say("reading metrics and environment")
                 probe = probed()
             from runbook.flow.conclude import Ended, conclude
 
             ended = Ended(
                 bundle=bundle,
+                asked=asked,
                 engine=engine,
                 built=built,
                 work=stage.work,

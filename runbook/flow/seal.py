@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +20,7 @@ from runbook.flow.cleanse import Cleansed, Materials
 from runbook.launch.metrics import decode_series
 from runbook.model import manifest
 from runbook.model.data import Input
+from runbook.model.metric import Series
 from runbook.model.record import Record
 from runbook.observe.ospackages import os_packages
 from runbook.registry import members
@@ -49,7 +51,7 @@ def seal(goods: Goods, target: Path, *, archive: bool, replace: bool) -> tuple[s
             "wheels": _lock(writer, goods),
             "base": _base(writer, goods),
         }
-        _documents(writer, goods)
+        documents(writer, goods.record, decode_series(goods.clean.texts[layout.SERIES]))
         return writer.finish(), {name: size for name, size in sizes.items() if size}
 
 
@@ -110,10 +112,22 @@ def _base(writer: BundleWriter, goods: Goods) -> int:
     return sum(writer.add_file(f"{layout.IMAGE}/{p.relative_to(goods.base).as_posix()}", p).size for p in files)
 
 
-def _documents(writer: BundleWriter, goods: Goods) -> None:
-    """The record and everything that is derived from it."""
-    record = goods.record
-    series = decode_series(goods.clean.texts[layout.SERIES])
+DERIVED = frozenset(
+    (
+        layout.RECORD,
+        layout.SCHEMA,
+        layout.REPORT,
+        layout.RUNBOOK_MD,
+        layout.DOCKERFILE,
+        layout.REPLAY_SH,
+        layout.CRATE,
+    )
+)
+"""What `documents` writes."""
+
+
+def documents(writer: BundleWriter, record: Record, series: Mapping[str, Series]) -> None:
+    """The record and everything that is derived from it; last, as the crate describes every file before it."""
     report = Report(original=record, bundle_name=record.name, series=series, title=record.name)
     reporters = members("report")
     writer.add_bytes(layout.RECORD, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
-from typing import Literal
+from typing import Final, Literal
 
 from runbook.model.fact import Evidence, Value
 
@@ -62,10 +62,78 @@ class Series(Value, frozen=True, kw_only=True, omit_defaults=True):
     values: tuple[Number, ...]
 
 
-class Tolerance(Value, frozen=True, kw_only=True, omit_defaults=True):
-    """|a - b| <= absolute + relative * |original|, for every metric that the pattern names."""
+FloatType = Literal["float64", "float32", "float16", "bfloat16"]
+"""A type whose spacing a bound is counted in."""
+
+SPACING: Final[dict[FloatType, tuple[int, int]]] = {
+    "float64": (53, -1074),
+    "float32": (24, -149),
+    "float16": (11, -24),
+    "bfloat16": (8, -133),
+}
+"""Significant bits, and the power of two of the smallest step (IEEE 754; bfloat16 as its makers define it)."""
+
+
+class Bounds(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """|a - b| <= absolute + relative * |original| + ulp * (the type's step at the original)."""
+
+    absolute: float = 0.0
+    relative: float = 0.0
+    ulp: int = 0
+    """Units in the last place: steps from one number of the type to the next, at the original's size."""
+    ulp_of: FloatType = "float64"
+
+    def words(self) -> str:
+        """`exact`, or the bounds: `rel 0.001, abs 1e-06, 4 ulp of float32`."""
+        parts = [
+            f"{label} {brief(bound)}" for label, bound in (("rel", self.relative), ("abs", self.absolute)) if bound
+        ]
+        if self.ulp:
+            parts.append(f"{self.ulp} ulp of {self.ulp_of}")
+        return ", ".join(parts) or "exact"
+
+
+class CurveBounds(Bounds, frozen=True, kw_only=True, omit_defaults=True):
+    """The bounds of a curve where they are not those of the final value."""
+
+    smooth: int = 1
+    """Points of the trailing mean that is taken of both curves before they are compared; 1: each point by itself.
+
+    At the beginning, where there are fewer, the mean is of those that there are.
+    """
+
+    def words(self) -> str:
+        """As of any bounds, with the smoothing."""
+        return super().words() + (f" of the trailing mean over {self.smooth} points" if self.smooth > 1 else "")
+
+
+class Tolerance(Bounds, frozen=True, kw_only=True, omit_defaults=True):
+    """How far a replay's value may be from the original's, for every metric that the pattern names."""
 
     pattern: str
     """A metric's name or a glob, `val_*`; the first that matches decides."""
-    absolute: float = 0.0
-    relative: float = 0.0
+    curve: CurveBounds | None = None
+    """For every step of the curve; None: as for the final value."""
+    margin: float = 0.0
+    """How far the means of repeated runs may be apart and still be equivalent."""
+    margin_relative: float = 0.0
+    """The same as a part of |original|; both are added."""
+    items: int = 0
+    """The metric is a proportion of so many items, such as an accuracy on a test set; 0: it is none."""
+    better: Literal["", "higher", "lower"] = ""
+    """Which way is better: for reading a difference, never for passing it."""
+
+    def words(self) -> str:
+        """The bounds, the curve's, the margin, and what the metric is."""
+        parts = [super().words()]
+        if self.curve is not None:
+            parts.append(f"curve: {self.curve.words()}")
+        margin = [brief(self.margin)] if self.margin else []
+        margin += [f"{brief(self.margin_relative * 100)} % of the original"] if self.margin_relative else []
+        if margin:
+            parts.append(f"margin {' + '.join(margin)}")
+        if self.items:
+            parts.append(f"on {self.items:,} items")
+        if self.better:
+            parts.append(f"{self.better} is better")
+        return "; ".join(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
+from runbook.model.calibration import Calibration
 from runbook.model.code import Code
 from runbook.model.data import Input, Output
 from runbook.model.environment import Environment
@@ -88,6 +89,8 @@ class Record(Value, frozen=True, kw_only=True, omit_defaults=False):
     drop_metrics: tuple[str, ...] = ()
     """Names or globs that were declared to be no metrics."""
     tolerances: tuple[Tolerance, ...] = ()
+    calibration: Fact[Calibration] = missing("no repeats were run")
+    """Repeated replays that show how far each metric spreads by itself."""
     findings: tuple[Finding, ...] = ()
     redactions: tuple[Redaction, ...] = ()
     extra: dict[str, Any] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from runbook.model.calibration import Repeat
 from runbook.model.fact import Value
 from runbook.model.metric import Number
 
@@ -31,6 +32,90 @@ EXIT: dict[Verdict, int] = {
 }
 
 
+class Parting(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """Where two curves that were laid over each other by step come apart, and what becomes of the gap."""
+
+    step: int
+    index: int
+    """Which point it is, from 0."""
+    original: Number
+    replay: Number
+    gap: Number
+    """|replay - original| at that step."""
+    relative: Number
+    """The gap as a part of the larger of the two."""
+    largest: Number
+    largest_at: int
+    """Step of the largest gap."""
+    last: Number
+    """The gap at the last step."""
+    growth: Literal["grows", "stays", "shrinks", "unknown"] = "unknown"
+    """The last gaps against the first: at least twice, at most half, or between; unknown with few points."""
+    law: Literal["", "exponential", "power"] = ""
+    """Which of the two describes the gap better, up to where it stops growing; empty where neither does."""
+    rate: float = 0.0
+    """exponential: steps in which the gap doubles; power: its exponent over the steps since the parting."""
+    fit: float = 0.0
+    """R² of that law, on the logarithm of the gap."""
+    reading: str = ""
+    """What it points to, one sentence."""
+
+
+class Sample(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """The final values of one metric over repeats, in figures."""
+
+    n: int
+    mean: float
+    deviation: float
+    """Standard deviation, n - 1 in the denominator; 0 for one value."""
+    low: float
+    high: float
+
+
+class Statistics(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """What repeats say of one metric. docs/statistics.md says how each is computed."""
+
+    words: str
+    """One sentence for somebody who reads no statistics."""
+    values: tuple[float, ...] = ()
+    """Of the bundle's calibration, in order."""
+    replays: tuple[float, ...] = ()
+    calibration: Sample | None = None
+    replayed: Sample | None = None
+    interval: tuple[float, float] | None = None
+    """95 % prediction interval for one further run."""
+    interval_from: Literal["", "calibration", "replays"] = ""
+    margin: float = 0.0
+    """How far apart the means may be; 0: none was fixed."""
+    margin_of_value: float | None = None
+    """margin / |original|."""
+    margin_in_deviations: float | None = None
+    """margin / the larger standard deviation of the two sides."""
+    used: int = 0
+    """Repeats of each side in the test: as many of the one as of the other."""
+    difference: float | None = None
+    """Mean of the replays - mean of the calibration, of those in the test."""
+    difference_interval: tuple[float, float] | None = None
+    """90 %; the means are equivalent at 5 % when it lies within ±margin."""
+    p_equivalent: float | None = None
+    """Welch's two one-sided tests: that the means are at least the margin apart."""
+    p_different: float | None = None
+    """That the means are at most the margin apart; two-sided."""
+    p_equivalent_holm: float | None = None
+    """Adjusted for the number of metrics that were tested."""
+    p_different_holm: float | None = None
+    p_prediction: float | None = None
+    """That what is single belongs to the band of the other side; the smallest of several, Bonferroni."""
+    p_prediction_holm: float | None = None
+    p_claim: float | None = None
+    """That the bundle's own value is within the margin of what one further replay may give."""
+    floor: float = 0.0
+    """Standard deviation of a proportion of so many items; taken where the runs varied less."""
+    proportion: tuple[float, float] | None = None
+    """95 % Clopper-Pearson interval of the original, for a proportion of items."""
+    warnings: tuple[str, ...] = ()
+
+
 class MetricComparison(Value, frozen=True, kw_only=True, omit_defaults=True):
     """One metric of both sides. A side that lacks it is None."""
 
@@ -47,6 +132,13 @@ class MetricComparison(Value, frozen=True, kw_only=True, omit_defaults=True):
     """Points compared of the series."""
     first_parting: int | None = None
     """First step at which the series differ."""
+    parting: Parting | None = None
+    """Where both have a point there: by how much, and how it goes on."""
+    by_size: bool = False
+    """It differs by more than its tolerance, and in nothing else: finite numbers, at the same steps."""
+    better: Literal["", "better", "worse"] = ""
+    """How the difference reads where the metric's direction is known; it decides nothing."""
+    statistics: Statistics | None = None
 
 
 class Difference(Value, frozen=True, kw_only=True, omit_defaults=True):
@@ -92,3 +184,7 @@ class Comparison(Value, frozen=True, kw_only=True, omit_defaults=True):
     """What the replay had to replace: base, engine, CPU, accelerator."""
     overrides: tuple[str, ...] = ()
     """Tolerances given at replay instead of the bundle's."""
+    repeats: tuple[Repeat, ...] = ()
+    """The replays, where there were several."""
+    remarks: tuple[str, ...] = ()
+    """What is to be known of the repeats: who chose their seeds, which failed."""

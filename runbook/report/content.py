@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from runbook.model.environment import Package
 from runbook.model.fact import Fact
+from runbook.model.metric import brief
 from runbook.model.record import Record
-from runbook.model.verdict import REPRODUCED
+from runbook.model.verdict import REPRODUCED, MetricComparison, Parting
 from runbook.report import watching
 from runbook.report.cell import Cell
 from runbook.report.figures import count, seconds, size
@@ -62,6 +63,35 @@ def headline(report: Report) -> Headline:
     if comparison.verdict == "different":
         return Headline("bad", "Different: not reproduced" if replayed else "Different", comparison.reason)
     return Headline("unsure", comparison.verdict.capitalize(), comparison.reason)
+
+
+def remark(metric: MetricComparison) -> list[str]:
+    """What is to be said of one metric beside its numbers: why this verdict, and how its curves part."""
+    said = [metric.reason] if metric.reason else []
+    if metric.better:
+        said.append(f"the replay is {metric.better}")
+    if metric.parting is not None:
+        said += [describe(metric.parting), metric.parting.reading]
+    elif metric.first_parting is not None:
+        said.append(f"first parting at step {metric.first_parting}")
+    return said
+
+
+def describe(parting: Parting) -> str:
+    """By how much the curves part and how the gap goes on, in one sentence."""
+    said = f"the curves part at step {parting.step} by {brief(parting.gap)}"
+    if isinstance(parting.relative, int | float) and parting.relative:
+        said += f" ({parting.relative:.2g} of the value)"
+    if parting.growth == "unknown":
+        return said
+    said += f"; the gap {parting.growth}, {brief(parting.last)} at the end"
+    if parting.growth == "stays":
+        said = said.replace("the gap stays", "the gap stays about as large")
+    if parting.law == "exponential":
+        said += f", doubling about every {parting.rate:.3g} steps (R² {parting.fit:.2f})"
+    elif parting.law == "power":
+        said += f", about as steps^{parting.rate:.2g} (R² {parting.fit:.2f})"
+    return said
 
 
 def sections(report: Report) -> tuple[Section, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runbook.render import render
-from runbook.report import content, curves, figures, proof
+from runbook.report import content, curves, figures, proof, spread
 from runbook.report.interface import Report
 from runbook.report.tame import tame
 
@@ -31,7 +31,12 @@ class HtmlReporter:
             checks=proof.checks(),
             curves=pictures,
             curves_left_out=more,
-            box={"width": curves.WIDTH, "height": curves.HEIGHT},
+            box={"width": curves.WIDTH, "height": curves.HEIGHT, "gap": curves.GAP_HEIGHT},
+            strips=spread.strips(safe.comparison.metrics) if safe.comparison else [],
+            strip_box={"width": spread.WIDTH, "height": spread.HEIGHT},
+            spread=spread.table(safe.original),
+            figures=spread.lines,
+            remark=content.remark,
             bundle_id=content.bundle_id(safe),
             other=content.other_side(safe),
             command=content.command(safe.original),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from runbook.render import render
-from runbook.report import content, figures, proof
+from runbook.report import content, figures, proof, spread
 from runbook.report.interface import Report
 from runbook.report.tame import tame
 
@@ -29,6 +29,9 @@ class MarkdownReporter:
             comparison=safe.comparison,
             headline=content.headline(safe),
             sections=content.sections(safe),
+            spread=spread.table(safe.original),
+            figures=spread.lines,
+            remark=content.remark,
             packages=content.packages(safe),
             claims=proof.claims(safe),
             checks=proof.checks(),

@@ -5,12 +5,23 @@ from __future__ import annotations
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from runbook.model.record import Finding
+from runbook.model.record import Finding, Record
 from runbook.model.verdict import Comparison, Difference, MetricComparison
-from runbook.report.content import Headline, Section, Tone, bundle_id, command, headline, other_side, sections
+from runbook.report import spread
+from runbook.report.content import (
+    Headline,
+    Section,
+    Tone,
+    bundle_id,
+    command,
+    headline,
+    other_side,
+    remark,
+    sections,
+)
 from runbook.report.figures import count, exact, signed
 from runbook.report.interface import Report
-from runbook.report.tame import tame
+from runbook.report.tame import line, tame
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -116,6 +127,8 @@ def _compared(comparison: Comparison, other: str, console: Console, everything: 
             _wide(comparison.metrics, other) if console.width >= 90 else _narrow(comparison.metrics, other)
         )
         _remarks(comparison.metrics, console)
+    for text in comparison.remarks:
+        _line(console, "repeats", text)
     for text in comparison.overrides:
         _line(console, "override", text)
     for text in comparison.broken_preconditions:
@@ -168,11 +181,13 @@ def _remarks(metrics: tuple[MetricComparison, ...], console: Console) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    said = [m for m in metrics if m.reason or m.first_parting is not None]
+    said = [m for m in metrics if remark(m)]
     for m in said[:_SHOWN]:
-        parting = f"first parting at step {m.first_parting}" if m.first_parting is not None else ""
-        text = Text.assemble((f"{m.name}: ", "dim"), "; ".join(filter(None, (m.reason, parting))))
-        console.print(Padding(text, (0, 0, 0, 1)))
+        console.print(Padding(Text.assemble((f"{m.name}: ", "dim"), "; ".join(remark(m))), (0, 0, 0, 1)))
+        for figure in spread.lines(m):
+            console.print(Padding(Text(f"{figure.label}: {figure.text}", "dim"), (0, 0, 0, 3)))
+        for text in m.statistics.warnings if m.statistics else ():
+            console.print(Padding(Text(f"warning: {text}", "yellow"), (0, 0, 0, 3)))
     if len(said) > _SHOWN:
         console.print(f" and remarks on {count(len(said) - _SHOWN, 'more metric')}", style="dim")
 
@@ -189,6 +204,16 @@ def _differences(differences: tuple[Difference, ...], other: str, width: int) ->
     return table
 
 
+def calibrated(record: Record) -> Table:
+    """How far each metric spread over the repeats of a bundle's calibration."""
+    from rich.text import Text
+
+    table = _table("metric", "repeats", "mean", "standard deviation", "lowest", "highest")
+    for row in spread.table(record):
+        table.add_row(*(Text(line(c)) for c in (row.metric, row.n, row.mean, row.deviation, row.low, row.high)))
+    return table
+
+
 def _recorded(report: Report, console: Console) -> None:
     from rich.text import Text
 
@@ -198,6 +223,8 @@ def _recorded(report: Report, console: Console) -> None:
     for m in report.original.metrics:
         table.add_row(*(Text(c) for c in (m.name, exact(m.final), str(m.points), m.source)))
     console.print(table)
+    if report.original.calibration.known:
+        console.print(calibrated(report.original))
 
 
 def _section(section: Section, console: Console, everything: bool) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook.compare.metrics import compare_metric, compare_metrics
-from runbook.compare.tolerances import choose, words
+from runbook.compare.tolerances import choose
 from runbook.model.metric import Metric, Number, Series, Tolerance, to_number
 from runbook.model.verdict import STRENGTH, MetricComparison
 
@@ -186,8 +186,8 @@ def test_an_override_shows_what_the_original_had_fixed() -> None:
 
 
 def test_a_tolerance_in_words() -> None:
-    assert words(Tolerance(pattern="*")) == "exact"
-    assert words(Tolerance(pattern="*", relative=1e-3, absolute=1e-6)) == "rel 0.001, abs 1e-06"
+    assert Tolerance(pattern="*").words() == "exact"
+    assert Tolerance(pattern="*", relative=1e-3, absolute=1e-6).words() == "rel 0.001, abs 1e-06"
 
 
 @given(st.lists(st.tuples(finite, finite), min_size=2, max_size=30), bounds)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook import config
-from runbook.config import Declaration, DeclaredInput, merge, parse, parse_metric, parse_size, parse_tolerance
+from runbook.bounds import parse_tolerance
+from runbook.config import Declaration, DeclaredInput, merge, parse, parse_metric, parse_size
 from runbook.errors import UsageError
 from runbook.model.metric import Tolerance
 

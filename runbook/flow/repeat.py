@@ -1,0 +1,109 @@
+"""Several replays of one bundle, one after another: to judge it by them, or to learn how far it spreads.
+
+The environment is built by the first and found built by the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from runbook.bundle.read import Bundle, open_bundle
+from runbook.compare.metrics import compare_metrics
+from runbook.compare.statistics import LEAST, available
+from runbook.compare.verdict import Rerun, compare_repeats
+from runbook.errors import JobFailed
+from runbook.flow.conclude import write_reports
+from runbook.flow.replay import Choices, Replayed, replay
+from runbook.flow.seeding import Asked, Plan, plan, seeded
+from runbook.model.calibration import Repeat
+from runbook.model.verdict import EXIT
+from runbook.progress import SILENT, Progress
+
+
+@dataclass(frozen=True)
+class Once:
+    """One of the replays; `done` is None where the job failed, and `failure` says how."""
+
+    asked: Asked
+    repeat: Repeat
+    done: Replayed | None
+    failure: JobFailed | None = None
+
+
+def check(plan: Plan, bundle: Bundle) -> None:
+    """Raise before anything is spent: scipy is missing, or the job has no seed that could be set."""
+    if len(plan.values) >= LEAST and (missing := available()) is not None:
+        raise missing
+    seeded(bundle.record, plan.values[0])
+
+
+def replays(path: Path, choices: Choices, plan: Plan, progress: Progress = SILENT) -> Iterator[Once]:
+    """Replay once for each seed of the plan. Raises as `replay` does, but for a job that fails."""
+    with open_bundle(path) as bundle:
+        record = bundle.record
+    for number, seed in enumerate(plan.values, 1):
+        with_seed = "" if seed is None else f", seed {seed}"
+        progress.say(f"replay {number} of {len(plan.values)}{with_seed}")
+        asked = seeded(record, seed)
+        target = choices.target / f"replay-{number}" if choices.target else None
+        try:
+            done = replay(path, replace(choices, seed=seed, target=target), progress)
+        except JobFailed as failure:
+            yield Once(
+                asked, Repeat(run="", engine=choices.engine, status="failed", seeds=asked.seeds), None, failure
+            )
+            continue
+        yield Once(asked, _repeat(asked, done), done)
+
+
+def _repeat(asked: Asked, done: Replayed) -> Repeat:
+    record = done.report.replay
+    assert record is not None
+    return Repeat(
+        run=record.run,
+        engine=record.engine,
+        status=record.outcome.status,
+        seeds=asked.seeds,
+        values={m.name: m.final for m in record.metrics},
+        substitutions=done.comparison.substitutions,
+    )
+
+
+def replay_repeatedly(
+    path: Path, choices: Choices, repeats: int, chosen: tuple[int, ...], draw: bool, progress: Progress = SILENT
+) -> Replayed:
+    """Replay several times and judge all together; one report over them.
+
+    Where nothing is said of seeds and the bundle was calibrated with other seeds than its own, they are drawn.
+    Raises JobFailed for the first replay whose job fails, and else as `replay`.
+    """
+    with open_bundle(path) as bundle:
+        original, series = bundle.record, bundle.series
+        known = original.calibration.value
+        seeds = plan(repeats, chosen, draw or (not chosen and known is not None and known.seeding != "frozen"))
+        check(seeds, bundle)
+    reruns, last = [], None
+    for once in replays(path, choices, seeds, progress):
+        if once.done is None:
+            assert once.failure is not None
+            raise once.failure
+        report, last = once.done.report, last or once.done
+        assert report.replay is not None
+        metrics = compare_metrics(
+            original.metrics,
+            report.replay.metrics,
+            series,
+            report.replay_series,
+            tolerances=original.tolerances,
+            overrides=choices.tolerances,
+        )
+        reruns.append(Rerun(once.asked.record, report.replay, metrics, once.repeat))
+        end = once.done
+    assert last is not None
+    comparison = compare_repeats(original, reruns, seeding=seeds.seeding, overrides=choices.tolerances)
+    joint = replace(last.report, comparison=comparison)
+    folder = choices.target or end.folder / "repeats"
+    write_reports(joint, folder)
+    return Replayed(folder, joint, EXIT[comparison.verdict])
