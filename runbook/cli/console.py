@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runbook.model.text import printable
 
@@ -29,6 +29,16 @@ def err() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+def show_json(value: Any) -> None:
+    """Print a value as JSON on stdout, in ASCII: a text of a bundle must not steer the terminal that shows it."""
+    import json
+
+    import msgspec
+
+    text = json.dumps(msgspec.to_builtins(value), indent=2, allow_nan=False)
+    sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
 
 
 class TerminalProgress:

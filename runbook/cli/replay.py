@@ -10,7 +10,7 @@ from types import FrameType
 
 import click
 
-from runbook.cli.console import TerminalProgress, out
+from runbook.cli.console import TerminalProgress, out, show_json
 from runbook.errors import Terminated, UsageError
 
 
@@ -109,15 +109,13 @@ def _data(text: str) -> tuple[str, Path]:
 
 def _show(preflight: object, as_json: bool) -> int:
     """Print a plan; 0 when the replay can be done, else the exit code it would end with."""
-    import msgspec
-
     from runbook.errors import RunbookError
     from runbook.flow.preflight import Preflight
     from runbook.model.text import printable
 
     assert isinstance(preflight, Preflight)
     if as_json:
-        out().file.write(msgspec.json.format(msgspec.json.encode(preflight)).decode() + "\n")
+        show_json(preflight)
     else:
         console = out()
         for step in preflight.steps:

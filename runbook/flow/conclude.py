@@ -38,8 +38,6 @@ from runbook.progress import SILENT
 from runbook.registry import members
 from runbook.report.interface import Report
 
-_MANIFEST_CAP = 256 << 20
-"""Bytes of a code manifest; a million files take about 150 MiB."""
 _FORMATS = (".html", ".json", ".md")
 """Endings of the reports that every replay writes."""
 
@@ -118,7 +116,7 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
         outputs=tuple(o.path for o in original.outputs if o.role == "artifact" and not o.path.startswith("/")),
     )
     outputs, absent = artifacts.look_at_outputs(ended.work, files, SILENT)
-    code = manifest.parse(bundle.read(layout.CODE_MANIFEST, _MANIFEST_CAP))
+    code = bundle.manifest(layout.CODE_MANIFEST)
     tree = Tree(
         digest=manifest.digest(manifest.render(code)),
         files=len(code),
