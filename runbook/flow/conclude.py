@@ -30,7 +30,7 @@ from runbook.model.environment import Environment
 from runbook.model.execution import Execution
 from runbook.model.fact import inferred, missing, observed
 from runbook.model.metric import Tolerance
-from runbook.model.record import Record
+from runbook.model.record import Finding, Record
 from runbook.observe.interface import Context
 from runbook.observe.packages import read_packages
 from runbook.observe.probing import Probe, framework_versions, parse_probe, read_interpreter
@@ -111,9 +111,11 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
     said = read_logged(folder.watch, folder.path)
     shutil.rmtree(folder.watch, ignore_errors=True)
     readings = read_metrics(original.sources, ended.work, ended.execution.stdout, since=ended.since)
+    inside = [o for o in original.outputs if not o.path.startswith("/")]
+    behind = {o.path: finding for o in inside if (finding := _behind(ended.work, o.path))}
     files = Declaration(
-        metrics=tuple(o.path for o in original.outputs if o.role == "metrics"),
-        outputs=tuple(o.path for o in original.outputs if o.role == "artifact" and not o.path.startswith("/")),
+        metrics=tuple(o.path for o in inside if o.role == "metrics" and o.path not in behind),
+        outputs=tuple(o.path for o in inside if o.role == "artifact" and o.path not in behind),
     )
     outputs, absent = artifacts.look_at_outputs(ended.work, files, SILENT)
     code = bundle.manifest(layout.CODE_MANIFEST)
@@ -149,7 +151,7 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
             inputs=ended.inputs,
             outputs=outputs,
             readings=readings,
-            findings=[*absent, *said.findings],
+            findings=[*behind.values(), *absent, *said.findings],
             seeds=watched.seeds(raw) if raw else (),
             watch=observed(watched.in_record(raw, (), probe)[0])
             if raw
@@ -159,6 +161,18 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
         engine=ended.engine.name,
     )
     return record, readings
+
+
+def _behind(work: Path, path: str) -> Finding | None:
+    """What is said of an output that the job left as anything but a file: a link would lead to this machine's."""
+    try:
+        open_beneath(work, path).close()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        text = f"{path} is or lies behind a link, or is no regular file: it was not read"
+        return Finding(id="output-not-a-file", level="warning", text=text)
+    return None
 
 
 def _environment(original: Environment, probe: Probe) -> Environment:
