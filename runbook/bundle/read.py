@@ -125,6 +125,10 @@ class Bundle:
             raise BundleRejected("a manifest that is not sorted, or lists a file twice", name, id="bad-manifest")
         return entries
 
+    def tag(self, name: str) -> bytes:
+        """One of the files beside `data/` that every bundle has."""
+        return self._tag(name)
+
     def read_attestation(self, name: str) -> bytes:
         """A whole attestation: in no manifest, so it proves nothing before its signature was checked."""
         if not layout.is_attestation(name) or name not in self._source.files:

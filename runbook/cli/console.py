@@ -14,6 +14,8 @@ from runbook.model.text import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from runbook.flow.transfer import Moved
+
 
 @cache
 def out() -> Console:
@@ -39,6 +41,21 @@ def show_json(value: Any) -> None:
 
     text = json.dumps(msgspec.to_builtins(value), indent=2, allow_nan=False)
     sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
+
+
+def show_moved(moved: Moved, as_json: bool) -> None:
+    """Print what a push or a pull came to."""
+    if as_json:
+        show_json(moved)
+        return
+    there = moved.bytes - moved.moved
+    lines = [
+        f"bundle sha256:{moved.id}",
+        f"{moved.path} = {moved.remote}",
+        f"manifest {moved.manifest}",
+        f"{moved.blobs} blobs, {moved.bytes:,} bytes: {moved.moved:,} moved, {there:,} were there",
+    ]
+    out().print(printable("\n".join(lines)), markup=False)
 
 
 class TerminalProgress:

@@ -18,6 +18,8 @@ VERBS: dict[str, str] = {
     "verify": "Check that a bundle is intact; executes nothing.",
     "replay": "Rebuild, rerun and compare a bundle in a sandbox.",
     "diff": "Compare two bundles or runs.",
+    "push": "Store a bundle in a registry, an object store or a folder.",
+    "pull": "Fetch a bundle from one of them, and verify it.",
     "show": "Print a record.",
     "report": "Write the run book as HTML, Markdown or JSON.",
     "doctor": "What this machine can capture and replay.",
