@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 PATHS := runbook tests examples
 
-.PHONY: help setup demo test lint format examples cases gallery fuzz bench golden dist clean
+.PHONY: help setup demo test lint format examples cases gallery corpus fuzz bench golden dist clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ cases: .venv/.core ## Capture and replay public training scripts, unedited (CASE
 
 gallery: .venv/.core ## Run a folder of scripts plain and watched, and compare (SCRIPTS_DIR=… SCRIPTS_PYTHON=…)
 	@$(BIN)/python tests/cases/gallery.py $(ARGS)
+
+corpus: .venv/.test ## Every good and hostile bundle of the corpus through the real command line, as a table
+	@$(BIN)/python -m tests.corpus
 
 fuzz: .venv/.fuzz ## Every reader of foreign bytes over broken ones, for longer; ARGS="--seconds 60 zip record"
 	@$(BIN)/python -m tests.fuzz $(ARGS)

@@ -12,17 +12,21 @@ from typing import BinaryIO, Final, Self
 import msgspec
 
 from runbook.bundle import layout, strict
+from runbook.bundle.claims import FARTHEST, check_claims
 from runbook.bundle.source import Source, open_source, rejecting
 from runbook.digest.atomic import explaining
 from runbook.digest.beneath import open_folder_beneath
 from runbook.digest.copy import copy_hashed
 from runbook.errors import BundleRejected, UsageError
+from runbook.model import manifest
 from runbook.model.manifest import Entry
 from runbook.model.metric import Series
 from runbook.model.path import defect
 from runbook.model.record import Record
 from runbook.progress import SILENT, Progress
 
+_MANIFEST_CAP: Final = 512 << 20
+"""Bytes of a tree's manifest; a million files take about 150 MiB."""
 _TAG_CAP: Final = 512 << 20
 _ATTESTATION_CAP: Final = 16 << 20
 RECORD_CAP: Final = 64 << 20
@@ -109,6 +113,21 @@ class Bundle:
         if layout.sha256(data) != self._digests[name]:
             raise BundleRejected("not what the manifest says", name, id="digest-mismatch")
         return data
+
+    def manifest(self, name: str) -> list[Entry]:
+        """The entries of a manifest inside the payload; BundleRejected for one that is none."""
+        text = self.read(name, _MANIFEST_CAP)
+        try:
+            entries = manifest.parse(text)
+        except ValueError as error:
+            raise BundleRejected(f"not a manifest ({error})", name, id="bad-manifest") from None
+        if manifest.render(entries) != text or len({entry.path for entry in entries}) != len(entries):
+            raise BundleRejected("a manifest that is not sorted, or lists a file twice", name, id="bad-manifest")
+        return entries
+
+    def tag(self, name: str) -> bytes:
+        """One of the files beside `data/` that every bundle has."""
+        return self._tag(name)
 
     def read_attestation(self, name: str) -> bytes:
         """A whole attestation: in no manifest, so it proves nothing before its signature was checked."""
@@ -239,9 +258,11 @@ def parse_record(data: bytes) -> Record:
             hint = "pip install --upgrade runbook"
             raise UsageError("this bundle is of a newer runbook", value["schema"], hint=hint, id="newer-bundle")
     try:
-        return msgspec.convert(value, Record)
+        record = msgspec.convert(value, Record)
     except (msgspec.ValidationError, ValueError, OverflowError) as error:
         raise BundleRejected("not a record", f"{layout.RECORD}: {error}", id="bad-record") from None
+    check_claims(record)
+    return record
 
 
 def parse_series(data: bytes) -> dict[str, Series]:
@@ -254,6 +275,8 @@ def parse_series(data: bytes) -> dict[str, Series]:
     for name, one in found.items():
         if len(one.steps) != len(one.values):
             raise BundleRejected("a curve whose steps and values differ in number", name, id="bad-series")
+        if any(isinstance(value, int) and abs(value) > FARTHEST for value in (*one.steps, *one.values)):
+            raise BundleRejected("a curve beyond what can be compared", name, id="json-huge-number")
     return found
 
 

@@ -11,6 +11,7 @@ from runbook.errors import BundleRejected
 
 MAX_DEPTH: Final = 64
 _MAX_DIGITS: Final = 400
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _TOKENS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]+|[\]}]+', re.DOTALL)
 
 
@@ -27,17 +28,21 @@ def loads(data: bytes, name: str) -> Any:
     if deepest > MAX_DEPTH:
         raise BundleRejected(f"JSON nested deeper than {MAX_DEPTH}", name, id="json-too-deep")
     try:
-        return json.loads(
+        value = json.loads(
             data.decode(),
             object_pairs_hook=_object,
             parse_constant=_constant,
             parse_int=_integer,
             parse_float=_float,
         )
+        if _SURROGATE.search(data):
+            # Half of a pair is no character: whatever writes it later would fail.
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except _Refused as refused:
         raise BundleRejected(str(refused), name, id=refused.id) from None
     except (ValueError, RecursionError) as error:
-        what = "not UTF-8" if isinstance(error, UnicodeDecodeError) else "not JSON"
+        what = "not UTF-8" if isinstance(error, UnicodeError) else "not JSON"
         raise BundleRejected(what, name, id="json-malformed") from None
 
 

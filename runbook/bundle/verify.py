@@ -10,14 +10,12 @@ from typing import Final
 from runbook.bundle import layout
 from runbook.bundle.read import Bundle, open_bundle
 from runbook.errors import BundleRejected
-from runbook.model import manifest
+from runbook.model import manifest, requirements
 from runbook.model.data import Input, Output
 from runbook.model.environment import environment_id
 from runbook.model.manifest import Entry
 from runbook.model.record import Record
 from runbook.progress import SILENT, Progress
-
-_MANIFEST_CAP: Final = 512 << 20
 
 SAYS_NOT: Final = (
     "that the run happened as recorded: whoever made the bundle wrote the record",
@@ -124,6 +122,8 @@ def _check_lock(bundle: Bundle, record: Record) -> None:
     lock, base = record.environment.lock.value, record.environment.base.value
     if lock is not None and bundle.digest(layout.REQUIREMENTS) != lock.sha256:
         raise BundleRejected("not the lock that the record names", layout.REQUIREMENTS, id="record-mismatch")
+    if lock is not None:
+        requirements.parse_requirements(bundle.read(layout.REQUIREMENTS, requirements.CAP))
     wheels = [Entry(wheel.file, wheel.size, wheel.sha256) for wheel in (lock.carried if lock else ())]
     _same_files(layout.WHEELS, wheels, bundle.below(layout.WHEELS))
     image = bundle.below(layout.IMAGE)
@@ -169,14 +169,8 @@ def _check_series(bundle: Bundle, record: Record) -> None:
 
 def _manifest(bundle: Bundle, name: str, digest: str | None, files: int, size: int) -> list[Entry]:
     """The entries of a manifest inside the bundle, bound to the record's digest, number and bytes."""
-    text = bundle.read(name, _MANIFEST_CAP)
-    try:
-        entries = manifest.parse(text)
-    except ValueError as error:
-        raise BundleRejected(f"not a manifest ({error})", name, id="bad-manifest") from None
-    if manifest.render(entries) != text or len({entry.path for entry in entries}) != len(entries):
-        raise BundleRejected("a manifest that is not sorted, or lists a file twice", name, id="bad-manifest")
-    if digest is not None and manifest.digest(text) != digest:
+    entries = bundle.manifest(name)
+    if digest is not None and manifest.digest(manifest.render(entries)) != digest:
         raise BundleRejected("not the manifest that the record names", name, id="record-mismatch")
     if (len(entries), sum(entry.size for entry in entries)) != (files, size):
         raise BundleRejected("the record counts its files or bytes otherwise", name, id="record-mismatch")

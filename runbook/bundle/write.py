@@ -8,7 +8,7 @@ import io
 import os
 import shutil
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Literal, Self
@@ -115,6 +115,13 @@ class BundleWriter:
         for entry in entries:
             self.add_file(f"{prefix}/{entry.path}", root / entry.path, sha256=entry.sha256)
 
+    def add_attestation(self, name: str, data: bytes) -> None:
+        """Put what was added later beside the payload, in no manifest. Raises UsageError for another name."""
+        if not layout.is_attestation(name) or defect(name) or name in self._tags:
+            raise UsageError("not the name of an attestation", name, id="unstorable-name")
+        with explaining("the bundle", self._target.parent):
+            self._tags[name] = self._put(name, io.BytesIO(data))
+
     def entries(self) -> list[Entry]:
         """The payload so far, sorted; paths are relative to `data/`."""
         return [
@@ -122,8 +129,11 @@ class BundleWriter:
             for name, copied in sorted(self._copied.items(), key=lambda item: item[0].encode())
         ]
 
-    def finish(self) -> str:
-        """Complete the bag, make it durable and let it appear; the bundle id. Call it once, last."""
+    def finish(self, before: Callable[[Path], object] = lambda _: None) -> str:
+        """Complete the bag, make it durable and let it appear; the bundle id. Call it once, last.
+
+        before: looks at the whole bag, as a directory, before it appears; what it raises keeps it from appearing.
+        """
         if twins := collision(self._copied):
             raise UsageError(
                 "two files whose names are one on some file systems",
@@ -146,6 +156,8 @@ class BundleWriter:
             if self._form == "directory":
                 sync_tree(self._stage)
             self._tags[layout.MANIFEST] = self._put(layout.MANIFEST, io.BytesIO(manifest))
+        before(self._root)
+        with explaining("the bundle", self._target.parent):
             if self._form == "directory":
                 self._appear_as_directory()
             else:

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runbook.model.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from runbook.flow.transfer import Moved
 
 
 @cache
@@ -29,6 +31,31 @@ def err() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+def show_json(value: Any) -> None:
+    """Print a value as JSON on stdout, in ASCII: a text of a bundle must not steer the terminal that shows it."""
+    import json
+
+    import msgspec
+
+    text = json.dumps(msgspec.to_builtins(value), indent=2, allow_nan=False)
+    sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
+
+
+def show_moved(moved: Moved, as_json: bool) -> None:
+    """Print what a push or a pull came to."""
+    if as_json:
+        show_json(moved)
+        return
+    there = moved.bytes - moved.moved
+    lines = [
+        f"bundle sha256:{moved.id}",
+        f"{moved.path} = {moved.remote}",
+        f"manifest {moved.manifest}",
+        f"{moved.blobs} blobs, {moved.bytes:,} bytes: {moved.moved:,} moved, {there:,} were there",
+    ]
+    out().print(printable("\n".join(lines)), markup=False)
 
 
 class TerminalProgress:

@@ -22,8 +22,7 @@ def command(as_json: bool) -> int:
 
     Exit code 0 when bundles can be captured and replayed here with some engine, 6 when not.
     """
-    import msgspec
-
+    from runbook.cli.console import show_json
     from runbook.cli.machine import look
 
     checks = list(look())
@@ -31,7 +30,7 @@ def command(as_json: bool) -> int:
     # Capturing needs nothing but what is installed with runbook: git and an index only make more of it observed.
     if as_json:
         document = {"capture": True, "replay": can_replay, "checks": [asdict(check) for check in checks]}
-        click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+        show_json(document)
     else:
         _print(checks, can_replay)
     return 0 if can_replay else 6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runbook.cli.console import out
+from runbook.cli.console import out, show_json
 from runbook.errors import RunbookError, UsageError
 
 if TYPE_CHECKING:
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 def show(preflight: Preflight, despite: tuple[str, ...], as_json: bool) -> int:
     """Print a plan; 0 when the replay can be done, else the exit code it would end with."""
-    import msgspec
-
     from runbook.flow.preflight import refuse
 
     stopped: RunbookError | None = None
@@ -25,7 +23,7 @@ def show(preflight: Preflight, despite: tuple[str, ...], as_json: bool) -> int:
     except RunbookError as error:
         stopped = error
     if as_json:
-        out().file.write(msgspec.json.format(msgspec.json.encode(preflight)).decode() + "\n")
+        show_json(preflight)
     else:
         _print(preflight, stopped)
     return stopped.exit_code if stopped else 0

@@ -30,15 +30,13 @@ def command(what: str, as_json: bool, files: bool, contents: bool) -> None:
       runbook show --files
       runbook show train.runbook --json | jq .metrics
     """
-    import msgspec
-
-    from runbook.cli.console import out
+    from runbook.cli.console import out, show_json
     from runbook.cli.record import blocks, line
 
     record, names, title = _open(what)
     if as_json:
         value: Any = {"contents": dict(names())} if contents else {"files": record.files} if files else record
-        click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+        show_json(value)
     elif contents:
         for path, size in names():
             click.echo(f"{size:>14}  {line(path)}")

@@ -27,10 +27,8 @@ def command(bundle: Path, quick: bool, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    import msgspec
-
     from runbook.bundle.verify import SAYS_NOT, verify
-    from runbook.cli.console import TerminalProgress, out
+    from runbook.cli.console import TerminalProgress, out, show_json
     from runbook.errors import BundleRejected
     from runbook.model.text import printable
 
@@ -39,11 +37,11 @@ def command(bundle: Path, quick: bool, as_json: bool) -> None:
     except BundleRejected as error:
         if as_json:
             refused = {"intact": False, "defect": error.id, "what": error.what, "value": printable(error.value)}
-            click.echo(msgspec.json.format(msgspec.json.encode(refused), indent=2))
+            show_json(refused)
         raise
     if as_json:
         answer = {"intact": True, **asdict(found), "says_not": SAYS_NOT}
-        click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2))
+        show_json(answer)
         return
     lines = [
         f"intact: {printable(found.name)} (run {printable(found.run)})",

@@ -69,6 +69,12 @@ def hash_stream(file: BinaryIO, advance: Callable[[int], None] = lambda _n: None
     return Hashed(size, digest.hexdigest())
 
 
+def hash_file(path: Path, advance: Callable[[int], None] = lambda _n: None) -> Hashed:
+    """Hash one regular file; a link is refused. Raises OSError."""
+    with _open(path) as file:
+        return hash_stream(file, advance)
+
+
 def hash_tree(
     root: Path, paths: Iterable[str], *, cache: StatCache | None = None, progress: Progress = SILENT
 ) -> list[Entry]:

@@ -31,7 +31,7 @@ from runbook.model.environment import Environment
 from runbook.model.execution import Execution
 from runbook.model.fact import inferred, missing, observed
 from runbook.model.metric import Tolerance
-from runbook.model.record import Record, offline
+from runbook.model.record import Finding, Record, offline
 from runbook.observe.interface import Context
 from runbook.observe.packages import read_packages
 from runbook.observe.probing import Probe, framework_versions, parse_probe, read_interpreter
@@ -39,8 +39,6 @@ from runbook.progress import SILENT
 from runbook.registry import members
 from runbook.report.interface import Report
 
-_MANIFEST_CAP = 256 << 20
-"""Bytes of a code manifest; a million files take about 150 MiB."""
 _FORMATS = (".html", ".json", ".md")
 """Endings of the reports that every replay writes."""
 
@@ -135,12 +133,14 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
     steps = stages.recorded(raw, stages.files_again(raw, original, roots) if raw else (), how)
     shutil.rmtree(folder.watch, ignore_errors=True)
     readings = read_metrics(original.sources, ended.work, ended.execution.stdout, since=ended.since)
+    inside = [o for o in original.outputs if not o.path.startswith("/")]
+    behind = {o.path: finding for o in inside if (finding := _behind(ended.work, o.path))}
     files = Declaration(
-        metrics=tuple(o.path for o in original.outputs if o.role == "metrics"),
-        outputs=tuple(o.path for o in original.outputs if o.role == "artifact" and not o.path.startswith("/")),
+        metrics=tuple(o.path for o in inside if o.role == "metrics" and o.path not in behind),
+        outputs=tuple(o.path for o in inside if o.role == "artifact" and o.path not in behind),
     )
     outputs, absent = artifacts.look_at_outputs(ended.work, files, SILENT)
-    code = manifest.parse(bundle.read(layout.CODE_MANIFEST, _MANIFEST_CAP))
+    code = bundle.manifest(layout.CODE_MANIFEST)
     tree = Tree(
         digest=manifest.digest(manifest.render(code)),
         files=len(code),
@@ -173,7 +173,7 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
             inputs=ended.inputs,
             outputs=outputs,
             readings=readings,
-            findings=[*absent, *said.findings, *refused, *stages.findings(how)],
+            findings=[*behind.values(), *absent, *said.findings, *refused, *stages.findings(how)],
             seeds=watched.seeds(raw) if raw else (),
             watch=observed(watched.in_record(raw, (), probe)[0])
             if raw
@@ -184,6 +184,18 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
         engine=ended.engine.name,
     )
     return record, readings
+
+
+def _behind(work: Path, path: str) -> Finding | None:
+    """What is said of an output that the job left as anything but a file: a link would lead to this machine's."""
+    try:
+        open_beneath(work, path).close()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        text = f"{path} is or lies behind a link, or is no regular file: it was not read"
+        return Finding(id="output-not-a-file", level="warning", text=text)
+    return None
 
 
 def _environment(original: Environment, probe: Probe) -> Environment:

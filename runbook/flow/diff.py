@@ -28,7 +28,6 @@ from runbook.model.record import Record
 from runbook.model.verdict import EXIT
 from runbook.report.interface import Report
 
-_MANIFEST_CAP = 256 << 20
 _TEXT_CAP = 64 << 10
 """Bytes of a file whose lines are shown."""
 _FILES, _LINES = 20, 40
@@ -104,7 +103,7 @@ def _bundle(bundle: Bundle) -> Side:
         return bundle.read(name, _TEXT_CAP) if name in bundle.files and entry.size <= _TEXT_CAP else None
 
     def entries(name: str) -> list[Entry] | None:
-        return manifest.parse(bundle.read(name, _MANIFEST_CAP)) if name in bundle.files else None
+        return bundle.manifest(name) if name in bundle.files else None
 
     inputs = {one.name: entries(one.manifest) for one in bundle.record.inputs}
     return Side(

@@ -190,6 +190,8 @@ class Reader:
         else:
             folder = thread.folder.path if name.folder is None else name.folder
             path = folder + b"/" + name.text if folder.startswith(b"/") else resolved
+        if b"\0" in path:
+            return b""  # No call has such a name: the log is not strace's.
         if b".." in path.split(b"/") and resolved:
             # Leading out of a folder that is a link is not what the text says.
             plain = os.path.normpath(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from html.parser import HTMLParser
 
 from msgspec.structs import replace
 
@@ -17,6 +18,34 @@ from tests.factories import SERIES, make_environment, make_host, make_record
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e|`\n# [x](javascript:x) ${jndi} {{ 7*7 }} &amp; \x9b2J"
 """What a bundle may try on whoever reads it: HTML, escapes for terminals, bidi, Markdown, templates."""
+
+
+class Loads(HTMLParser):
+    """Everything on a page that would make a browser ask for something, or run something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in (
+            "script",
+            "link",
+            "img",
+            "iframe",
+            "object",
+            "embed",
+            "base",
+            "form",
+            "audio",
+            "video",
+            "source",
+        ):
+            self.found.append(tag)
+        for name, value in attrs:
+            outside = name == "href" and not (value or "").startswith("#")
+            if name.startswith("on") or name in ("src", "srcset", "xlink:href", "action", "background") or outside:
+                self.found.append(f"{tag} {name}={value}")
 
 
 def replayed(**changes: object) -> Record:

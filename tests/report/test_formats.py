@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from io import StringIO
 
 import html5lib
@@ -16,7 +15,7 @@ from runbook.report.curves import curves
 from runbook.report.interface import Report
 from runbook.report.markdown import code, escape
 from runbook.report.terminal import plain, show
-from tests.report.reports import HOSTILE, all_reports, large
+from tests.report.reports import HOSTILE, Loads, all_reports, large
 
 REPORTS = all_reports()
 each = pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)
@@ -25,34 +24,6 @@ each = pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)
 def page(report: Report) -> str:
     text: str = members("report")["html"].render(report).decode()
     return text
-
-
-class Loads(HTMLParser):
-    """Everything on a page that would make a browser ask for something, or run something."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in (
-            "script",
-            "link",
-            "img",
-            "iframe",
-            "object",
-            "embed",
-            "base",
-            "form",
-            "audio",
-            "video",
-            "source",
-        ):
-            self.found.append(tag)
-        for name, value in attrs:
-            outside = name == "href" and not (value or "").startswith("#")
-            if name.startswith("on") or name in ("src", "srcset", "xlink:href", "action", "background") or outside:
-                self.found.append(f"{tag} {name}={value}")
 
 
 @each

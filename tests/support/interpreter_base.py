@@ -15,8 +15,10 @@ from pathlib import Path
 _LEFT_OUT = {"site-packages", "test", "__pycache__", "idlelib", "tkinter", "ensurepip", "turtledemo", "lib2to3"}
 
 
-def make_layout(folder: Path, *, variables=(), volumes=(), user="", onbuild=(), repo_tags=(), libgcc=True) -> str:
-    """Write the layout into `folder`; the manifest's digest, `sha256:…`."""
+def make_layout(
+    folder: Path, *, variables=(), volumes=(), user="", onbuild=(), repo_tags=(), libgcc=True, **more
+) -> str:
+    """Write the layout into `folder`; the manifest's digest, `sha256:…`. more: further keys of its `config`."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
     layer = blobs / "layer"
@@ -32,6 +34,7 @@ def make_layout(folder: Path, *, variables=(), volumes=(), user="", onbuild=(), 
             "User": user,
             "OnBuild": list(onbuild),
             "Entrypoint": ["/bin/false"],
+            **more,
         },
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{diff}"]},
         # Its own image id each time, so that removing it never takes another test run's base away.
