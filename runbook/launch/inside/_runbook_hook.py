@@ -16,6 +16,7 @@ from time import monotonic
 import _runbook_calls as calls
 import _runbook_log as log
 import _runbook_random as random
+import _runbook_states as states
 
 _KEEP_AT_MOST = 256 << 20
 _SEARCH_S = 2.0
@@ -293,7 +294,7 @@ def finish():
 
     def last_words():
         confirm()
-        random.finish(log.start == "fork")
+        states.finish(log.start == "fork")
 
     try:
         log.close(last_words)
