@@ -96,7 +96,7 @@ def place(sandbox: Sandbox, prefix: str, bin_folder: str) -> Placement:
         else:
             binds.append(Bind(str(mount.source), target, read_only=True))
     home, links = _home(sandbox.variables.get("HOME", ""), root, prefix, targets)
-    spec = {
+    spec: dict[str, Any] = {
         "root": root,
         "cwd": sandbox.cwd,
         "argv": argv,
@@ -105,6 +105,9 @@ def place(sandbox: Sandbox, prefix: str, bin_folder: str) -> Placement:
         "farms": farms,
         "home_links": links,
     }
+    if sandbox.stdin is not None:
+        path = moved(_normal(str(PurePosixPath(sandbox.root) / sandbox.stdin.path)))
+        spec["stdin"] = {"path": path, "offset": sandbox.stdin.offset}
     return Placement(
         root=root,
         argv=argv,

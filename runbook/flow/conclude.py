@@ -138,6 +138,7 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
             variables=tuple(variables),
             sources=original.sources,
             tolerances=original.tolerances,
+            stdin=job.stdin,
             parameters=logged.replayed(job.parameters, said),
         ),
         Looked(

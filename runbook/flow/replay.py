@@ -221,6 +221,7 @@ def _sandbox(record: Record, stage: Stage, folder: RunFolder, choices: Choices) 
         variables={v.name: v.value for v in record.job.variables if not v.redacted},
         stdout=folder.stdout,
         stderr=folder.stderr,
+        stdin=record.job.stdin,
         watch=folder.watch if record.watch.known or SOURCE in record.sources else None,
         limits=choices.limits,
         network="allowed" if choices.network else "none",

@@ -60,6 +60,8 @@ class Scene:
     watch: Path
     """The watch folder."""
     objects: ObjectStore
+    stdin: str = ""
+    """Absolute path of the file that the job read as its standard input."""
     crowded: bool = False
     """Whether another run of the project went on at the same time."""
 
@@ -108,6 +110,7 @@ def sort(watched: Watched, scene: Scene, probe: Probe | None) -> Sorted:
     never = ["/", root, str(scene.cwd), here.home or "/", "/tmp", "/mnt", "/data", "/srv", "/opt"]  # noqa: S108
     found = datasets(inputs, foreign, never)
     found += [(one.path, True) for one in watched.folders if one.read and not one.written]
+    found = _with_stdin(found, scene.stdin)
     written = [Path(absolute[one.path]) for one in seen if one.written and one.kind in ("output", "input")]
     if odd:
         text = f"the job used files with names that no bundle can hold: {', '.join(map(repr, odd[:3]))}"
@@ -125,6 +128,18 @@ def sort(watched: Watched, scene: Scene, probe: Probe | None) -> Sorted:
         text = f"the job wrote more files than are listed: {some}"
         findings.append(Finding(id="outputs-not-listed", level="note", text=text))
     return Sorted(tuple(seen), tuple(found[:INPUTS_CAP]), tuple(written), uses, tuple(findings))
+
+
+def only_stdin(scene: Scene) -> Sorted:
+    """What is known of the files of a job that nobody watched."""
+    return Sorted((), tuple(_with_stdin([], scene.stdin)), (), {})
+
+
+def _with_stdin(found: list[tuple[str, bool]], path: str) -> list[tuple[str, bool]]:
+    """The inputs and, unless it is one or lies in one, the file that was standard input."""
+    if not path or any(path == one or path.startswith(f"{one}/") for one, _ in found):
+        return found
+    return sorted([*found, (path, False)])
 
 
 def _with_changes(watched: Watched, scene: Scene) -> tuple[Watched, list[Finding]]:

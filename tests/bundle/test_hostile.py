@@ -19,6 +19,7 @@ from runbook.bundle.read import open_bundle
 from runbook.cli.main import run
 from runbook.model.environment import Environment, environment_id
 from runbook.model.fact import observed
+from runbook.model.job import StandardInput
 from tests.factories import INPUTS, entries_of, make_bundle, make_code, make_environment, make_input, make_record
 
 RECORD = msgspec.json.encode(make_record())
@@ -260,6 +261,10 @@ DIRECTORY: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "an input said to lie in the code": (
         record_with(inputs=(make_input("iris.csv", INPUTS["iris.csv"], stored="code"),)),
+        "record-mismatch",
+    ),
+    "a file of the host as standard input": (
+        record_with(job=msgspec.structs.replace(make_record().job, stdin=StandardInput(path="/etc/shadow"))),
         "record-mismatch",
     ),
     "another lock than recorded": (sealed(append(layout.REQUIREMENTS, b"evil==1\n")), "record-mismatch"),
