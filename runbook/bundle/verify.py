@@ -65,6 +65,7 @@ def verify_opened(bundle: Bundle, quick: bool = False, progress: Progress = SILE
     for one in record.inputs:
         warnings += _check_input(bundle, one)
     _check_outputs(bundle, record.outputs)
+    _check_stdin(record)
     _check_lock(bundle, record)
     _check_series(bundle, record)
     checked.append("record: code, inputs, outputs, lock and base in the bundle are those that the record names")
@@ -108,6 +109,15 @@ def _check_input(bundle: Bundle, one: Input) -> list[str]:
             if found is None or (found.size, found.sha256) != (entry.size, entry.sha256):
                 raise BundleRejected("the code does not hold it, as the record says", where, id="record-mismatch")
     return [f"{where} is not in the bundle, only its digest"] if one.stored == "reference" else []
+
+
+def _check_stdin(record: Record) -> None:
+    fed = record.job.stdin
+    if fed is not None and not any(
+        fed.path == one.path or (one.kind == "tree" and fed.path.startswith(f"{one.path}/"))
+        for one in record.inputs
+    ):
+        raise BundleRejected("the job's standard input is none of its inputs", fed.path, id="record-mismatch")
 
 
 def _check_outputs(bundle: Bundle, outputs: Iterable[Output]) -> None:

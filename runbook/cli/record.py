@@ -31,7 +31,10 @@ def blocks(record: Record, title: str) -> Iterator[Any]:
     identity |= {"replay of": record.replay_of, "frozen by": f"runbook {record.runbook}"}
     yield _section("Run", [_Row(k, v, "") for k, v in identity.items() if v])
     job = [_Row("command", shlex.join(record.job.argv), "observed" if record.kind == "replay" else "")]
-    job += _rows(record.job, skip=("argv", "variables"))
+    job += _rows(record.job, skip=("argv", "variables", "stdin"))
+    fed = record.job.stdin
+    if fed:
+        job.append(_Row("standard input", fed.path, f"from byte {fed.offset}" if fed.offset else "read"))
     job += [_Row(v.name, "(masked)" if v.redacted else v.value, "variable") for v in record.job.variables]
     yield _section("Job", job)
     yield _section("Outcome", _rows(record.outcome))

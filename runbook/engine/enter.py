@@ -104,6 +104,15 @@ def shebang(path, bin_folder):
     return None
 
 
+def feed(path, offset):
+    """Make the file standard input, read up to `offset`."""
+    file = os.open(path, os.O_RDONLY)
+    os.lseek(file, offset, os.SEEK_SET)
+    if file:
+        os.dup2(file, 0)
+        os.close(file)
+
+
 def stop(message):
     """Say why the job cannot start, and end as a shell would."""
     sys.stderr.write("runbook: " + message + "\n")
@@ -127,6 +136,14 @@ def main():
     os.makedirs(cwd, exist_ok=True)
     os.chdir(cwd)
     os.environ["PWD"] = os.getcwd()
+    if "stdin" in spec:
+        try:
+            feed(spec["stdin"]["path"], spec["stdin"]["offset"])
+        except OSError as error:
+            stop(
+                "its standard input cannot be opened (%s): %s"
+                % (error.strerror, ascii(spec["stdin"]["path"])[1:-1])
+            )
     argv = translated(spec["argv"], spec["bin"])
     path = resolve(argv[0], spec["bin"], os.environ.get("PATH", ""))
     if path is None:

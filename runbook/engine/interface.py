@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from runbook.model.code import Shape
 from runbook.model.environment import Base, Interpreter
 from runbook.model.execution import Execution
+from runbook.model.job import StandardInput
 from runbook.progress import Progress
 
 
@@ -112,6 +113,8 @@ class Sandbox:
     """HOME, where it is among them, tells where the original's was; inputs below it are found below the job's."""
     stdout: Path
     stderr: Path
+    stdin: StandardInput | None = None
+    """The file that the job reads as standard input, in `work` or mounted; None: it finds that empty."""
     watch: Path | None = None
     """Folder of the host for what watching from inside sees (see runbook.launch.watch); None: not watched."""
     caches: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 import platformdirs
 
@@ -159,15 +159,17 @@ class LocalEngine:
                 )
             if sandbox.watch is not None:
                 env = prepare(sandbox.watch, env)
-            done = launch(
-                [command, *argv[1:]],
-                cwd,
-                env,
-                stdout=sandbox.stdout,
-                stderr=sandbox.stderr,
-                timeout=sandbox.limits.time_s,
-                tee=False,
-            )
+            with _standard_input(sandbox) as stdin:
+                done = launch(
+                    [command, *argv[1:]],
+                    cwd,
+                    env,
+                    stdout=sandbox.stdout,
+                    stderr=sandbox.stderr,
+                    stdin=stdin.fileno(),
+                    timeout=sandbox.limits.time_s,
+                    tee=False,
+                )
         place = f"the project lies at {moved} instead of {sandbox.root}"
         return Execution(
             outcome=done.outcome,
@@ -249,6 +251,17 @@ def _clean(built: Built, home: Path) -> dict[str, str]:
         "USER": "runbook",
         "LOGNAME": "runbook",
     }
+
+
+def _standard_input(sandbox: Sandbox) -> BinaryIO:
+    """The file that the job reads as standard input, at its place; an empty one where there is none."""
+    if sandbox.stdin is None:
+        return open(os.devnull, "rb")  # noqa: PTH123 - it is no path of ours
+    place = Path(sandbox.root) / sandbox.stdin.path
+    inside = _below(str(place), sandbox.root.rstrip("/"))
+    stream = (sandbox.work / place.relative_to(sandbox.root) if inside else place).open("rb", buffering=0)
+    stream.seek(sandbox.stdin.offset)
+    return stream
 
 
 def _moves(sandbox: Sandbox, home: Path) -> dict[str, Path]:

@@ -103,7 +103,7 @@ def place(sandbox: Sandbox, prefix: str, bin_folder: str) -> Placement:
             binds.append(Bind(str(mount.source), source, read_only=True))
         else:
             binds.append(Bind(str(mount.source), target, read_only=True))
-    spec = {
+    spec: dict[str, Any] = {
         "root": root,
         "cwd": sandbox.cwd,
         "argv": argv,
@@ -112,6 +112,9 @@ def place(sandbox: Sandbox, prefix: str, bin_folder: str) -> Placement:
         "farms": farms,
         "links": links,
     }
+    if sandbox.stdin is not None:
+        path = moved(_normal(str(PurePosixPath(sandbox.root) / sandbox.stdin.path)))
+        spec["stdin"] = {"path": path, "offset": sandbox.stdin.offset}
     return Placement(
         root=root,
         argv=argv,

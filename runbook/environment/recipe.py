@@ -91,7 +91,8 @@ def replay_script(record: Record, starter: str) -> str:
     """The text of `data/replay.sh`.
 
     starter: the standard-library script that runs inside the container, reads `/run/runbook/spec.json` (`root`,
-    `cwd`, `argv`, `bin`, `shape`, `farms`, `links`), restores what a bag cannot hold and becomes the job.
+    `cwd`, `argv`, `bin`, `shape`, `farms`, `links`, and `stdin` where there is one), restores what a bag cannot
+    hold and becomes the job.
     A record that a shell or Docker cannot express gives a script that says so and ends with 6.
     """
     common: dict[str, Any] = {"name": _comment(record.name), "version": _comment(record.runbook), "prefix": PREFIX}
@@ -161,7 +162,10 @@ class _Placed:
     def spec(self, record: Record) -> dict[str, Any]:
         """What the starter reads."""
         targets = [self.target(one) for one in self.inputs]
+        fed = record.job.stdin
+        stdin = self.moved(_normal(str(PurePosixPath(self._original) / fed.path))) if fed else ""
         return {
+            **({"stdin": {"path": stdin, "offset": fed.offset}} if fed else {}),
             "root": self.root,
             "cwd": record.job.cwd,
             "argv": [self.moved(word) for word in record.job.argv],

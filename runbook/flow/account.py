@@ -14,7 +14,7 @@ import msgspec
 
 from runbook.catalog.store import RunFolder, RunStore
 from runbook.errors import NeedMissing
-from runbook.flow import artifacts, codebase, logged, stages, watched
+from runbook.flow import artifacts, codebase, logged, stages, stdin, watched
 from runbook.flow.artifacts import Seen
 from runbook.flow.codebase import Codebase
 from runbook.flow.compose import Declared, Looked, compose
@@ -22,8 +22,9 @@ from runbook.launch.combine import combine
 from runbook.launch.logged import Logged, read_logged
 from runbook.launch.metrics import discover, encode_series, read_metrics
 from runbook.launch.native import read_native
+from runbook.launch.standard_input import StandardInput
 from runbook.launch.watch import read_watch
-from runbook.model import manifest
+from runbook.model import job, manifest
 from runbook.model.environment import Environment
 from runbook.model.execution import Execution
 from runbook.model.fact import Fact, declared, inferred, missing, observed
@@ -62,6 +63,8 @@ class Ended:
     """None for a run that nobody observed."""
     began_ns: int
     """Unix time when the job was started."""
+    stdin: StandardInput
+    """Standard input as it was when the job was started."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ def account(ended: Ended, progress: Progress) -> Record:
     """Find out everything about the run and keep it in its folder."""
     request, folder, execution = ended.request, ended.folder, ended.execution
     declaration, root, observed_run = request.declaration, request.root, execution is not None
+    fed = stdin.look(ended.stdin, root) if observed_run else stdin.Fed()
     raw = _read(request, folder) if observed_run and request.trace != "none" else None
     said = read_logged(folder.watch, folder.path)
     parameters, conflicts = logged.parameters(from_argv(request.argv), said)
@@ -92,6 +96,7 @@ def account(ended: Ended, progress: Progress) -> Record:
         watch=folder.watch,
         objects=folder.objects,
         crowded=ended.store.others_since(folder, ended.began_ns),
+        stdin=fed.path,
     )
     progressed = stages.progressed(declaration.stages, folder.watch, execution.outcome if execution else None)
     saw = _saw(raw, scene, surroundings.probe, declared_inputs, progressed, progress)
@@ -113,10 +118,10 @@ def account(ended: Ended, progress: Progress) -> Record:
     named = logged.with_artifacts(declaration, said, root)
     outputs, absent = artifacts.look_at_outputs(root, named, progress, saw.written)
     findings = [*saw.code.findings, *surroundings.findings, *artifacts.changed_inputs(inputs), *absent]
-    findings += [*saw.findings, *said.findings, *conflicts]
+    findings += [*saw.findings, *fed.findings, *said.findings, *conflicts]
     (folder.path / "code.manifest").write_bytes(manifest.render(saw.code.entries))
     record = compose(
-        _declared(ended, sources, found.choices, said, parameters, saw.variables),
+        _declared(ended, sources, found.choices, said, parameters, saw.variables, fed.value),
         Looked(
             context=surroundings.context,
             execution=execution,
@@ -174,7 +179,10 @@ def _saw(
 ) -> _Saw:
     if raw is None:
         return _Saw(
-            scene.code, stages=stages.recorded(None, (), progressed), findings=tuple(stages.findings(progressed))
+            scene.code,
+            inputs=tuple(watched.inputs(watched.only_stdin(scene), scene, named, progress)),
+            stages=stages.recorded(None, (), progressed),
+            findings=tuple(stages.findings(progressed)),
         )
     found = watched.sort(raw, scene, probe)
     kept, files = watched.in_record(raw, found.files, probe)
@@ -201,6 +209,7 @@ def _declared(
     logged: Logged,
     parameters: dict[str, str],
     variables: tuple[str, ...],
+    fed: job.StandardInput | None,
 ) -> Declared:
     request, said = ended.request, ended.request.declaration
     return Declared(
@@ -214,6 +223,7 @@ def _declared(
         keep_metrics=said.keep_metrics,
         drop_metrics=said.drop_metrics,
         tolerances=said.tolerances,
+        stdin=fed,
         parameters=parameters,
     )
 

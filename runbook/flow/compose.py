@@ -17,7 +17,7 @@ from runbook.model.execution import Execution
 from runbook.model.fact import Fact, missing
 from runbook.model.files import SeenFile
 from runbook.model.hubs import Cache
-from runbook.model.job import Job, Outcome, Resources
+from runbook.model.job import Job, Outcome, Resources, StandardInput
 from runbook.model.metric import Choice, Tolerance
 from runbook.model.record import Finding, Record, Seed
 from runbook.model.watch import Stage, Watched
@@ -45,6 +45,7 @@ class Declared:
     keep_metrics: tuple[str, ...] = ()
     drop_metrics: tuple[str, ...] = ()
     tolerances: tuple[Tolerance, ...] = ()
+    stdin: StandardInput | None = None
     parameters: Mapping[str, str] | None = None
     """None: read from the argv."""
 
@@ -95,6 +96,7 @@ def compose(declared: Declared, looked: Looked, *, replay_of: str = "", engine: 
             argv=context.argv,
             root=str(context.root),
             cwd=context.cwd.relative_to(context.root).as_posix(),
+            stdin=declared.stdin,
             variables=kept,
             variables_dropped=dropped,
             parameters=dict(parameters),

@@ -156,6 +156,7 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
             variables=tuple(ended.variables),
             sources=original.sources,
             tolerances=original.tolerances,
+            stdin=job.stdin,
             parameters=logged.replayed(job.parameters, said),
         ),
         Looked(

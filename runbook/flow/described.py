@@ -44,6 +44,7 @@ class _Values:
 
     run: str = ""
     command: str = ""
+    stdin: str = ""
     stages: tuple[dict[str, Any], ...] = ()
     steps: tuple[dict[str, str], ...] = ()
     name: str = ""
@@ -86,6 +87,7 @@ def _values(record: Record, folder: Path) -> _Values:
     return _Values(
         run=_comment(record.run),
         command="" if declared else _scalar(shlex.join(record.job.argv)),
+        stdin=_comment(shlex.quote(place(record.job.stdin.path))) if record.job.stdin else "",
         stages=tuple(_stage(one, measured, place) for one in declared),
         steps=tuple(
             {"name": _comment(one.name), "command": _comment(_quoted(one))}

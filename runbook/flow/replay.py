@@ -264,6 +264,7 @@ def _sandbox(
         variables=variables,
         stdout=folder.stdout,
         stderr=folder.stderr,
+        stdin=record.job.stdin,
         watch=folder.watch if record.watch.known or SOURCE in record.sources else None,
         caches=tuple(one.folder for one in record.caches),
         limits=choices.limits,

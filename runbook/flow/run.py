@@ -14,6 +14,7 @@ from runbook.config import Declaration
 from runbook.errors import UsageError
 from runbook.flow import artifacts, codebase
 from runbook.launch.process import launch
+from runbook.launch.standard_input import StandardInput
 from runbook.launch.watch import logging, prepare
 from runbook.progress import SILENT, Progress
 
@@ -74,13 +75,15 @@ def _record(request: Request, *, observe: bool, progress: Progress) -> Ran:
     store = RunStore(root)
     with store.recording() as folder:
         codebase.keep(code, root, folder, before)
-        began_ns = time.time_ns()
+        began_ns, stdin = time.time_ns(), StandardInput.before()
         execution = _launch(request, folder) if observe else None
         if not observe:
             _adopt(request, folder)
         from runbook.flow.account import Ended, account
 
-        record = account(Ended(request, folder, store, before, code, sources, execution, began_ns), progress)
+        record = account(
+            Ended(request, folder, store, before, code, sources, execution, began_ns, stdin), progress
+        )
     return Ran(folder, record, _exit_code(execution))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +34,19 @@ FILES_CAP = 2000
 """Paths that a record lists; beyond, they are counted by folder."""
 INPUTS_CAP = 500
 SEEDS_CAP = 200
+_OF_A_LINE = 20
+"""Seeds that a record names of one line: one that seeds in a loop leaves room for the others."""
 _KEPT_IN_RECORD = 64
 """Processes, connections and programs that a record names; the rest is counted."""
+_CALLS = 1000
+"""Seeding calls, uses of generators and switches that a record holds."""
+_WITHIN = {
+    "tensorflow.random.set_random_seed": "tensorflow.random.set_seed",
+    "random.Random.seed": "tensorflow.random.set_seed",
+    "torch.cuda.manual_seed": "torch.manual_seed",
+    "torch.cuda.manual_seed_all": "torch.manual_seed",
+}
+"""Calls that a library makes to do what another call asked for."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,8 @@ class Scene:
     watch: Path
     """The watch folder."""
     objects: ObjectStore
+    stdin: str = ""
+    """Absolute path of the file that the job read as its standard input."""
     crowded: bool = False
     """Whether another run of the project went on at the same time."""
 
@@ -104,6 +118,7 @@ def sort(watched: Watched, scene: Scene, probe: Probe | None) -> Sorted:
     written = [Path(path) for path in made if not downloads.fetched(uses[path], gathered.caches)]
     found = datasets(gathered.single, foreign, never) + [(unit, True) for unit in gathered.units]
     found += [(one.path, True) for one in watched.folders if one.read and not one.written]
+    found = _with_stdin(found, scene.stdin)
     if odd:
         text = f"the job used files with names that no bundle can hold: {', '.join(map(repr, odd[:3]))}"
         findings.append(Finding(id="name-not-storable", level="warning", text=text))
@@ -129,6 +144,18 @@ def sort(watched: Watched, scene: Scene, probe: Probe | None) -> Sorted:
         caches=gathered.caches,
         variables=gathered.variables,
     )
+
+
+def only_stdin(scene: Scene) -> Sorted:
+    """What is known of the files of a job that nobody watched."""
+    return Sorted((), tuple(_with_stdin([], scene.stdin)), (), {})
+
+
+def _with_stdin(found: list[tuple[str, bool]], path: str) -> list[tuple[str, bool]]:
+    """The inputs and, unless it is one or lies in one, the file that was standard input."""
+    if not path or any(path == one or path.startswith(f"{one}/") for one, _ in found):
+        return found
+    return sorted([*found, (path, False)])
 
 
 def _with_changes(watched: Watched, scene: Scene) -> tuple[Watched, list[Finding]]:
@@ -225,30 +252,33 @@ def without_products(code: Codebase, found: Sorted) -> tuple[Entry, ...]:
 def seeds(watched: Watched) -> list[Seed]:
     """Every seeding call of the job's processes, once, by rank; what a library chose by itself is no seed."""
     ranks = {one.number: one.variables.get("RANK", "") for one in watched.processes}
-    plain = {
-        (call.value, call.where, call.process) for call in watched.seeds if call.function == "torch.manual_seed"
-    }
+    made = {(call.function, call.value, call.where, call.process) for call in watched.seeds}
+    lines: Counter[tuple[str, str]] = Counter()
     found: dict[tuple[str, str, str], Seed] = {}
     # Processes run at once: the order of their calls would differ from run to run.
     for call in sorted(watched.seeds, key=lambda call: ranks.get(call.process, "").zfill(6)):
-        # scikit-learn hands its parts seeds drawn from the one that it was given; torch seeds its GPUs as well.
+        # scikit-learn hands its parts seeds drawn from the one that it was given.
         drawn = call.function.startswith("sklearn") and call.value.startswith("np.")
-        also = call.function.startswith("torch.cuda.") and (call.value, call.where, call.process) in plain
+        also = (_WITHIN.get(call.function, ""), call.value, call.where, call.process) in made
         if call.value in ("", "None") or drawn or also:
             continue
         rank = ranks.get(call.process, "")
         where = f"{call.where}, rank {rank}" if rank else call.where
-        found[call.function, call.value, where] = Seed(
-            name=call.function, value=call.value, evidence="observed", where=where
-        )
+        key = call.function, call.value, where
+        lines[call.function, where] += key not in found
+        if lines[call.function, where] <= _OF_A_LINE:
+            found[key] = Seed(name=call.function, value=call.value, evidence="observed", where=where)
     return list(found.values())[:SEEDS_CAP]
 
 
 def findings(watched: Watched, probe: Probe | None, scene: Scene) -> list[Finding]:
     """What a person should know: random numbers without a seed, packages that nobody declared, the network."""
-    unseeded = sorted({use.library for use in watched.uses if not use.seeded})
+    unseeded = {use.library for use in watched.uses if not use.seeded and not use.by_library}
+    apart = {use.library for use in watched.uses if use.by_library} - unseeded
     what = "gave random numbers, and was never seeded"
-    said = [Finding(id="used-unseeded", level="warning", text=f"{library} {what}") for library in unseeded]
+    said = [Finding(id="used-unseeded", level="warning", text=f"{library} {what}") for library in sorted(unseeded)]
+    what += "; only libraries import it, such as for the name of a run"
+    said += [Finding(id="used-unseeded", level="note", text=f"{library} {what}") for library in sorted(apart)]
     if probe is not None:
         from runbook.observe.packages import read_packages
 
@@ -273,6 +303,11 @@ def in_record(
     watched: Watched, files: Sequence[SeenFile], probe: Probe | None
 ) -> tuple[Watched, tuple[SeenFile, ...]]:
     """What of it a record holds: no list that grows without bound."""
+    ranks = {one.number: one.variables.get("RANK", "") for one in watched.processes}
+    # A worker process of each epoch tells the same.
+    seeds = {(s.function, s.value, s.where, ranks.get(s.process)): s for s in watched.seeds[::-1]}
+    uses = {(u.library, u.seeded, u.by_library, u.where, ranks.get(u.process)): u for u in watched.uses[::-1]}
+    switches = {(s.name, s.value, ranks.get(s.process)): s for s in watched.switches[::-1]}
     third = {top.partition(".")[0] for one in probe.distributions for top in one.imports} if probe else set()
     connections = tuple({(c.host, c.port, c.url): c for c in watched.connections}.values())
     programs = tuple({(s.argv, s.executable): s for s in watched.subprocesses}.values())
@@ -281,6 +316,9 @@ def in_record(
         files=(),
         folders=watched.folders[:_KEPT_IN_RECORD],
         processes=watched.processes[:_KEPT_IN_RECORD],
+        seeds=tuple(seeds.values())[::-1][:_CALLS],
+        uses=tuple(uses.values())[::-1][:_CALLS],
+        switches=tuple(switches.values())[::-1][:_CALLS],
         imports=tuple(name for name in watched.imports if name in third),
         connections=connections[:_KEPT_IN_RECORD],
         subprocesses=programs[:_KEPT_IN_RECORD],

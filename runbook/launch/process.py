@@ -50,6 +50,7 @@ def launch(
     *,
     stdout: Path,
     stderr: Path,
+    stdin: int | None = None,
     timeout: float | None = None,
     tee: bool = True,
     sample_gpu: bool = True,
@@ -59,6 +60,7 @@ def launch(
     """Run the job to its end; `stdout` and `stderr` are the log files to write. A failing job is no error.
 
     The exit code is the job's own, 128+n when signal n ended it, as in a shell.
+    stdin: a descriptor; None: this process's own.
     timeout: seconds; then SIGTERM and, KILL_AFTER_S later, SIGKILL to the job's process group.
     tee: copy the output, byte for byte, to this process's own stdout and stderr.
     starter: a command to put in front, which becomes the job itself, such as `native.starter(folder)`.
@@ -72,7 +74,7 @@ def launch(
             stack.callback(log.close)
         signals = stack.enter_context(_Signals())
         started, begun = _now(), time.monotonic()
-        process = _start(argv, cwd, env, starter)
+        process = _start(argv, cwd, env, starter, stdin)
         stack.callback(_abandon, process)
         assert process.stdout is not None and process.stderr is not None
         pumps = [
@@ -261,7 +263,7 @@ class _Signals:
 
 
 def _start(
-    argv: Sequence[str], cwd: Path, env: Mapping[str, str], starter: Sequence[str]
+    argv: Sequence[str], cwd: Path, env: Mapping[str, str], starter: Sequence[str], stdin: int | None
 ) -> subprocess.Popen[bytes]:
     """Start it, or say in the user's words why it cannot be started."""
     if not argv:
@@ -275,6 +277,7 @@ def _start(
             [*starter, *argv],
             cwd=cwd,
             env=env,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,

@@ -326,6 +326,7 @@ class Fold:
                     library=library,
                     process=number,
                     seeded=seeded == "1",
+                    by_library=seeded == "l",
                     detail=detail,
                     where=self._where(number, line),
                 )

@@ -15,6 +15,15 @@ class Variable(Value, frozen=True, kw_only=True, omit_defaults=True):
     redacted: bool = False
 
 
+class StandardInput(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """A file that the job read as its standard input."""
+
+    path: str
+    """As the path of the input that it is, or that holds it."""
+    offset: int = 0
+    """Bytes of it that had been read before the job began."""
+
+
 class Job(Value, frozen=True, kw_only=True, omit_defaults=True):
     """argv, working folder and environment, as asked."""
 
@@ -24,6 +33,8 @@ class Job(Value, frozen=True, kw_only=True, omit_defaults=True):
     """Absolute path of the project's root on the original machine."""
     cwd: str
     """Working folder relative to `root`, POSIX; `.` for the root itself."""
+    stdin: StandardInput | None = None
+    """None: it read nothing there, or nothing that is kept."""
     variables: tuple[Variable, ...] = ()
     """Allow-listed variables, sorted by name."""
     variables_dropped: int = 0

@@ -98,6 +98,8 @@ class Use(Value, frozen=True, kw_only=True, omit_defaults=True):
     """`random`, `numpy.random`, `numpy.random.default_rng`, `torch` …"""
     process: int
     seeded: bool = False
+    by_library: bool = False
+    """Whether only libraries drew them, as far as is seen: the job's own code does not import the module."""
     detail: str = ""
     """The seed that the library chose by itself, where it tells it."""
     where: str = ""

@@ -75,30 +75,47 @@ def undeclared(imported: Iterable[str], packages: Sequence[Package], names: Iter
     imported: top-level module names. What comes with another undeclared package is not named again.
     """
     known = {p.name: p for p in packages}
-    providers: dict[str, str] = {}
+    providers: dict[str, list[str]] = {}
     for package in packages:
-        for module in package.imports:
-            providers.setdefault(module.partition(".")[0], package.name)
-    used = {providers[module] for module in imported if module in providers}
-    missing = used - _closure(names, known)
-    brought = {name for one in missing for name in _closure(_required(known.get(one)), known) if name != one}
+        for module in dict.fromkeys(top.partition(".")[0] for top in package.imports):
+            providers.setdefault(module, []).append(package.name)
+    used = [providers[module] for module in imported if module in providers]
+    declared = _closure(names, known)
+    missing = {one for (one, *more) in used if not more} - declared
+    needs = {one: _closure([one], known) for one in missing}
+    surely = {one: _closure([one], known, extras=False) for one in missing}
+    # Of a name that several packages share, such as `google`, it is not known which of them was imported.
+    accounted = declared.union(missing, *needs.values())
+    missing |= {shared[0] for shared in used if len(shared) > 1 and not accounted.intersection(shared)}
+    brought = {
+        name
+        for one in needs
+        for name in needs[one]
+        # Extras of two packages may name each other: then neither is there because of the other.
+        if one not in needs.get(name, ()) or (name in surely[one] and one not in surely[name])
+    }
     return tuple(sorted(missing - brought))
 
 
-def _closure(names: Iterable[str], known: Mapping[str, Package]) -> set[str]:
+def _closure(names: Iterable[str], known: Mapping[str, Package], *, extras: bool = True) -> set[str]:
     found: set[str] = set()
     pending = list(names)
     while pending:
         name = pending.pop()
         if name not in found:
             found.add(name)
-            pending += _required(known.get(name))
+            pending += _required(known.get(name), extras=extras)
     return found
 
 
-def _required(package: Package | None) -> list[str]:
-    """What a package requires here; extras count as asked for, since nobody knows which were."""
-    return [name for text in (package.requires if package else ()) if (name := _requirement(text))]
+def _required(package: Package | None, *, extras: bool) -> list[str]:
+    """What a package requires here. extras: they count as asked for, where nobody knows which were."""
+    texts = package.requires if package else ()
+    return [name for text in texts if (extras or not _extra(text)) and (name := _requirement(text))]
+
+
+def _extra(text: str) -> bool:
+    return "extra" in text.partition(";")[2]
 
 
 def _requirement(text: str, *, here: bool = True) -> str:

@@ -129,8 +129,9 @@ def other_side(report: Report) -> str:
 
 
 def command(record: Record) -> str:
-    """The command, quoted for a shell."""
-    return shlex.join(record.job.argv)
+    """The command, quoted for a shell, with the file that it was fed."""
+    fed = record.job.stdin
+    return shlex.join(record.job.argv) + (f" < {shlex.quote(fed.path)}" if fed else "")
 
 
 def packages(report: Report) -> list[tuple[Package | None, Package | None]]:

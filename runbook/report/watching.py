@@ -66,10 +66,13 @@ def _switches(seen: Watched) -> list[tuple[str, str]]:
 
 
 def _random(seen: Watched) -> list[tuple[str, Cell]]:
-    libraries = sorted({(use.library, use.detail) for use in seen.uses if not use.seeded})
+    libraries = sorted({(use.library, use.by_library, use.detail) for use in seen.uses if not use.seeded})
     return [
-        (f"Random numbers: {library}", Cell("used, and never seeded" + (f": {detail}" if detail else "")))
-        for library, detail in libraries
+        (
+            f"Random numbers: {library}",
+            Cell(f"used{' by libraries only' * apart}, and never seeded" + (f": {detail}" if detail else "")),
+        )
+        for library, apart, detail in libraries
     ]
 
 

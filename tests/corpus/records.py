@@ -14,7 +14,7 @@ from runbook.model.code import Link, Shape
 from runbook.model.data import Output
 from runbook.model.environment import CarriedWheel, Environment, environment_id
 from runbook.model.fact import observed
-from runbook.model.job import Variable
+from runbook.model.job import StandardInput, Variable
 from runbook.model.metric import Metric
 from tests.corpus.change import RECORD, Change, append, record_text, record_with, reseal, sealed, write
 from tests.factories import (
@@ -165,6 +165,7 @@ JSON: dict[str, tuple[Change, str]] = {
         record_with(inputs=(make_input("iris.csv", INPUTS["iris.csv"], stored="code"),)),
         "record-mismatch",
     ),
+    "a file of the host as standard input": (job(stdin=StandardInput(path="/etc/shadow")), "record-mismatch"),
     "another lock than recorded": (sealed(append(layout.REQUIREMENTS, b"evil==1\n")), "record-mismatch"),
     "a wheel that the record does not name": (
         sealed(write("data/lock/wheels/evil-1-py3-none-any.whl")),

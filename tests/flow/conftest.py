@@ -8,7 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -56,9 +56,14 @@ class Project:
         path.write_text(text)
         return path
 
-    def runbook(self, *arguments: str | Path, env: dict[str, str] | None = None) -> Done:
+    def runbook(
+        self,
+        *arguments: str | Path,
+        env: dict[str, str] | None = None,
+        stdin: IO[bytes] | int = subprocess.DEVNULL,
+    ) -> Done:
         """Run the real executable."""
-        done = subprocess.run(**self._call(arguments, env), check=False)
+        done = subprocess.run(**self._call(arguments, env), stdin=stdin, check=False)
         return Done(done.returncode, done.stdout, done.stderr)
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:

@@ -296,3 +296,39 @@ def test_two_runs_at_once_do_not_mix(project: Path, tmp_path: Path) -> None:
     for folder in folders:
         inside = [use.path for use in read_watch(folder).files if use.path.startswith(str(project))]
         assert inside == [str(project / folder.name)]
+
+
+def test_requests_of_httpx_and_aiohttp_are_seen_however_they_are_made(project: Path) -> None:
+    """Stand-ins with the real ones' names and signatures, which were run by hand against a server."""
+    httpx = project / "site-packages/httpx/_client.py"
+    aiohttp = project / "site-packages/aiohttp/client.py"
+    for path, text in (
+        (
+            httpx,
+            "class Client:\n    def send(self, request, *, stream=False): pass\nclass AsyncClient(Client): pass\n",
+        ),
+        (
+            aiohttp,
+            "class ClientSession:\n    def _build_url(self, url): return 'http://host/' + url\n"
+            "    def _request(self, method, str_or_url, **more): pass\n",
+        ),
+    ):
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+        (path.parent / "__init__.py").write_text("")
+    text = """import sys; sys.path.insert(0, "site-packages")
+from types import SimpleNamespace
+from httpx._client import AsyncClient, Client
+from aiohttp.client import ClientSession
+Client().send(SimpleNamespace(url="http://host/a?key=1"))
+open("a.csv", "w").close()
+AsyncClient().send(request=SimpleNamespace(url="http://host/b"), stream=True)
+open("b.csv", "w").close()
+ClientSession()._request("GET", "c?key=2")
+open("c.csv", "w").close()
+ClientSession()._request("GET", str_or_url="d")
+open("d.csv", "w").close()
+"""
+    seen = watch([PYTHON, script(project, text)], project)
+    urls = [seen.file(project / f"{name}.csv").url for name in "abcd"]  # type: ignore[union-attr]
+    assert urls == ["http://host/a?key", "http://host/b", "http://host/c?key", "http://host/d"]

@@ -141,6 +141,24 @@ def test_what_was_imported_and_not_declared_is_named_without_what_comes_with_it(
     )
 
 
+def test_a_name_that_packages_share_and_extras_that_name_each_other_do_not_mislead():
+    shared = [
+        Package(name=name, version="1", origin="index", record="intact", imports=("google",), requires=requires)
+        for name, requires in (("google-auth", ()), ("protobuf", ()))
+    ]
+    board = package("tensorboard", requires=("protobuf",))
+    assert undeclared(("google", "tensorboard"), [*shared, board], ()) == ("tensorboard",)
+    assert undeclared(("google",), [*shared, board], ("protobuf",)) == ()
+    assert undeclared(("google",), shared, ()) == ("google-auth",)
+    one = package("transformers", requires=('accelerate; extra == "torch"', "regex"))
+    other = package("accelerate", requires=('transformers; extra == "testing"', 'pandas; extra == "test"'))
+    installed = [one, other, package("regex"), package("pandas")]
+    assert undeclared(("transformers", "accelerate", "regex", "pandas"), installed, ()) == (
+        "accelerate",
+        "transformers",
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -16,6 +16,7 @@ from time import monotonic
 import _runbook_calls as calls
 import _runbook_log as log
 import _runbook_random as random
+import _runbook_states as states
 
 _KEEP_AT_MOST = 256 << 20
 _SEARCH_S = 2.0
@@ -27,6 +28,8 @@ _cwd = ""
 _kept = 0
 _searched = 0.0
 _pending = []
+_stdin = None
+"""Device, inode and position of standard input at the start, when it is a file: it was opened before us."""
 _imports = set()
 
 
@@ -298,12 +301,37 @@ _HANDLERS = {
 }
 
 
+def _standard_input():
+    """Device, inode and position of a file on standard input; None for anything else."""
+    try:
+        told = os.fstat(0)
+        if told.st_mode & 0o170000 == 0o100000:
+            return told.st_dev, told.st_ino, os.lseek(0, 0, os.SEEK_CUR)
+    except OSError as error:
+        log.guard(error)
+    return None
+
+
+def _fed():
+    """When this process read a file that it was given as standard input, say so: it is one more that it read."""
+    now = _standard_input()
+    if _stdin is not None and log.start != "fork" and now is not None and now[:2] == _stdin[:2] and now != _stdin:
+        try:
+            path = os.readlink("/proc/self/fd/0")
+        except OSError as error:
+            log.guard(error)
+            return
+        if path[-10:] != " (deleted)":
+            log.file(path)
+
+
 def finish():
     """The process ends in a regular way: write what only its end shows."""
 
     def last_words():
         confirm()
-        random.finish(log.start == "fork")
+        _fed()
+        states.finish(log.start == "fork")
 
     try:
         log.close(last_words)
@@ -319,7 +347,9 @@ def _forked():
 
 def start(folder):
     """Watch this process from now on; do nothing when the folder cannot be written to."""
+    global _stdin
     if log.open_in(folder):
+        _stdin = _standard_input()
         atexit.register(finish)
         os.register_at_fork(after_in_child=_forked)
         random.start(finish)

@@ -199,7 +199,7 @@ def _introduce():
     emit("P", FORMAT, os.getpid(), _ancestors(), start, now, version, sys.executable or "", cwd, folder)
     argv = getattr(sys, "orig_argv", None)
     if argv is None:
-        argv = _slurp("/proc/self/cmdline").decode("utf-8", "surrogateescape").split("\0")[:-1]
+        argv = slurp("/proc/self/cmdline").decode("utf-8", "surrogateescape").split("\0")[:-1]
     emit("A", *argv)
     emit("V", *[name + "=" + os.environ[name] for name in _VARIABLES if name in os.environ])
 
@@ -209,12 +209,13 @@ def _ancestors():
     found, pid = [], os.getppid()
     while pid > 1 and len(found) < 8:
         found.append(str(pid))
-        words = _slurp("/proc/%d/stat" % pid).rpartition(b")")[2].split()
+        words = slurp("/proc/%d/stat" % pid).rpartition(b")")[2].split()
         pid = int(words[1]) if len(words) > 1 else 0
     return ",".join(found)
 
 
-def _slurp(path):
+def slurp(path):
+    """The beginning of a file, 128 KiB; empty when it cannot be read."""
     busy.add(get_ident())
     try:
         descriptor = os.open(path, os.O_RDONLY | OURS)

@@ -1,4 +1,4 @@
-"""Where the job's randomness comes from: seeding calls, generators that nobody seeded, determinism switches.
+"""Where the job's randomness comes from: its seeding calls.
 
 The functions of a small table are wrapped when their module has been imported; a library that the job does not
 import costs nothing. Classes stay what they are, and a wrapper calls through with the same arguments.
@@ -11,16 +11,15 @@ import sys
 
 import _runbook_calls as calls
 import _runbook_log as log
+import _runbook_states as states
 
 _finish = None
-_seeded = set()
-_before = {}
 _SHOWN = 100
-_US = ("_runbook_hook", "_runbook_log", "_runbook_calls", "_runbook_random")
-_STDLIB = os.path.dirname(os.__file__) + os.sep
+_US = ("_runbook_hook", "_runbook_log", "_runbook_calls", "_runbook_random", "_runbook_states")
 _ARGUMENTS = ("seed", "a", "new_seed", "random_state", "state", "new_state", "key")
 _OWN = 4
 """How many different seeds of generators of their own are told of one line."""
+_WORKER = os.path.join("torch", "utils", "data", "_utils", "worker.py")
 _ASKED = 200
 """How often we ask who stands behind one place that seeds such generators: a forest does it for each tree."""
 
@@ -45,11 +44,14 @@ def _shown(value):
 def _line():
     """The innermost line outside libraries, as `file:line`, and True; else the innermost of all, and False.
 
-    What a library does while it is imported is its own doing.
+    What a library does while it is imported is its own doing. Empty for what torch's DataLoader does in a worker:
+    it seeds each anew, from the parent's generator: numbers as others that are drawn from it, and no seed.
     """
     frame, nearest, importing = sys._getframe(1), "", False
     while frame is not None:
         name = frame.f_code.co_filename
+        if frame.f_code.co_name == "_worker_loop" and name.endswith(_WORKER):
+            return "", False
         if name[:1] == "<":
             importing = importing or name[:17] == "<frozen importlib"
             if name[:7] in ("<stdin>", "<string") or name[:9] == "<ipython-":
@@ -57,7 +59,7 @@ def _line():
         elif frame.f_globals.get("__name__") not in _US:
             here = name + ":" + str(frame.f_lineno)
             nearest = nearest or here
-            if not ("site-packages" in name or "dist-packages" in name or name.startswith(_STDLIB)):
+            if not states.library(name):
                 return (nearest, False) if importing else (here, True)
         frame = frame.f_back
     return nearest, False
@@ -108,6 +110,25 @@ def _wrap(owner, name, note, after=None):
 _HERE = _argument.__code__.co_filename
 
 
+def _caller():
+    """The file of whoever called the wrapped function."""
+    frame = sys._getframe(1)
+    while frame.f_code.co_filename == _HERE:
+        frame = frame.f_back
+    return frame.f_code.co_filename
+
+
+def _restoring(label, library):
+    """Of a call that sets a whole state: a library that does it puts back what it had taken, and seeds nothing."""
+    inner = _seeding(label, library)
+
+    def note(args, kwargs):
+        if not states.library(_caller()):
+            inner(args, kwargs)
+
+    return note
+
+
 def _seeding(label, library="", own=False):
     """What to note of a seeding call; without an argument it takes the system's randomness, and is no seed.
 
@@ -128,6 +149,9 @@ def _seeding(label, library="", own=False):
             asked[place] = number + 1
         value = _argument(args, kwargs)
         line, job = _line()
+        if not line:
+            states.seeded.add(library)
+            return
         if own:
             plain = (
                 value is None or isinstance(value, int) or hasattr(value, "__index__") or hasattr(value, "__len__")
@@ -141,7 +165,7 @@ def _seeding(label, library="", own=False):
             log.count("Y", label, "0", "", line)
             return
         if library:
-            _seeded.add(library)
+            states.seeded.add(library)
         log.count("S", label, _shown(value), line)
 
     return note
@@ -152,7 +176,7 @@ def _seeds(prefix, library, *names):
 
     def act(module):
         for name in names:
-            _wrap(module, name, _seeding(prefix + name, library))
+            _wrap(module, name, (_restoring if "state" in name else _seeding)(prefix + name, library))
 
     return act
 
@@ -184,29 +208,28 @@ def _only_integers(label):
 def _standard(module):
     # The bound methods of the module come first: they must not be counted again as methods.
     _wrap(module, "seed", _seeding("random.seed", "random"))
-    _wrap(module, "setstate", _seeding("random.setstate", "random"))
+    _wrap(module, "setstate", _restoring("random.setstate", "random"))
     _wrap(module.Random, "seed", _unbound("random.Random.seed"))
-    _mark("random")
+    states.mark("random")
     os.register_at_fork(after_in_child=_reseeded)
 
 
 def _reseeded():
     """After a fork the standard library has seeded its generator anew, from the system."""
     try:
-        _seeded.discard("random")
-        _mark("random")
+        states.seeded.discard("random")
+        states.mark("random")
     except BaseException as error:
         log.guard(error)
 
 
 def _legacy_numpy(module):
-    for name in ("seed", "set_state"):
-        _wrap(module, name, _seeding("numpy.random." + name, "numpy.random"))
-    _mark("numpy.random.mtrand")
+    _seeds("numpy.random.", "numpy.random", "seed", "set_state")(module)
+    states.mark("numpy.random.mtrand")
 
 
 def _torch(module):
-    _mark("torch")
+    states.mark("torch")
 
 
 def _new_numpy(module):
@@ -215,6 +238,18 @@ def _new_numpy(module):
 
 def _sklearn(module):
     _wrap(module, "check_random_state", _only_integers("sklearn random_state"))
+
+
+def _jax(module):
+    for name in ("PRNGKey", "key"):
+        inner = _seeding("jax.random." + name)
+
+        def note(args, kwargs, inner=inner):
+            # While a function is traced, its argument has no value yet.
+            if "Tracer" not in type(_argument(args, kwargs)).__name__:
+                inner(args, kwargs)
+
+        _wrap(module, name, note)
 
 
 def _distributed(module):
@@ -238,7 +273,8 @@ def _multiprocessing(module):
 
 def _httpx(module):
     def note(args, kwargs):
-        calls.fetched(str(args[1].url), args[1].method)
+        request = args[1] if len(args) > 1 else kwargs["request"]
+        calls.fetched(str(request.url), request.method)
 
     for owner in (module.Client, module.AsyncClient):
         _wrap(owner, "send", note)
@@ -246,7 +282,10 @@ def _httpx(module):
 
 def _aiohttp(module):
     def note(args, kwargs):
-        calls.fetched(str(args[2]), str(args[1]).upper())
+        session, method = args[0], args[1] if len(args) > 1 else kwargs["method"]
+        url = args[2] if len(args) > 2 else kwargs["str_or_url"]
+        complete = getattr(session, "_build_url", str)  # It may be relative to the session's own.
+        calls.fetched(str(complete(url)), str(method).upper())
 
     _wrap(module.ClientSession, "_request", note)
 
@@ -259,7 +298,11 @@ _TABLE = {
     "torch.random": _seeds("torch.", "torch", "manual_seed", "set_rng_state"),
     "torch.cuda.random": _seeds("torch.cuda.", "torch.cuda", "manual_seed", "manual_seed_all", "set_rng_state"),
     "torch.distributed.distributed_c10d": _distributed,
-    "jax._src.random": _seeds("jax.random.", "", "PRNGKey", "key"),
+    "jax": lambda module: None,  # It draws from numpy's generator while it is imported.
+    # They were defined in the first, then in the second; the third is what is documented.
+    "jax._src.random": _jax,
+    "jax._src.random.core": _jax,
+    "jax.random": _jax,
     "tensorflow.python.framework.random_seed": _seeds("tensorflow.random.", "", "set_seed", "set_random_seed"),
     "keras.src.utils.rng_utils": _seeds("keras.utils.", "", "set_random_seed"),
     "keras.src.utils.tf_utils": _seeds("keras.utils.", "", "set_random_seed"),
@@ -309,120 +352,11 @@ class _Loader:
 
     def exec_module(self, module):
         module.__spec__.loader = module.__loader__ = self._loader
+        untouched = states.untouched()
         self._loader.exec_module(module)
         try:
+            states.untouch(untouched)
             self._act(module)
-        except BaseException as error:
-            log.guard(error)
-
-
-# --- states and switches -----------------------------------------------------------------------------------------
-
-
-def _state(name):
-    """A fingerprint of the state of a library's own generator; None when it cannot be had."""
-    module = sys.modules.get(name)
-    if module is None:
-        return None
-    if name == "random":
-        return hash(module.getstate())
-    if name == "numpy.random.mtrand":
-        generator = module._rand
-        # In a forked child the lock may be held for ever, by a thread that exists no more.
-        lock = generator._bit_generator.lock
-        if not lock.acquire(False):
-            return None
-        lock.release()
-        state = generator.get_state(legacy=False)
-        inner = state["state"]
-        return hash((bytes(memoryview(inner["key"])), inner["pos"], state.get("has_gauss")))
-    return hash(tuple(module.get_rng_state().tolist()))
-
-
-def _mark(name):
-    """Remember the state, to know later whether numbers were drawn."""
-    _before[name] = _state(name)
-
-
-def _uses(forked):
-    """Which generators gave numbers, or were seeded."""
-    for name, library in (("random", "random"), ("numpy.random.mtrand", "numpy.random"), ("torch", "torch")):
-        if name in _before:
-            seeded = library in _seeded
-            # A forked child does not touch torch's generator: its lock cannot be asked for.
-            if seeded or (not (forked and name == "torch") and _state(name) != _before[name]):
-                detail = str(sys.modules["torch"].initial_seed()) if name == "torch" else ""
-                log.emit("Y", "1", library, str(int(seeded)), detail, "")
-
-
-def _torch_switches(torch):
-    backends = torch.backends
-    for name in (
-        "are_deterministic_algorithms_enabled",
-        "is_deterministic_algorithms_warn_only_enabled",
-        "get_float32_matmul_precision",
-        "get_default_dtype",
-        "get_num_threads",
-        "get_num_interop_threads",
-    ):
-        if hasattr(torch, name):
-            yield "torch." + name, getattr(torch, name)
-    yield "torch.backends.cudnn.deterministic", lambda: backends.cudnn.deterministic
-    yield "torch.backends.cudnn.benchmark", lambda: backends.cudnn.benchmark
-    yield "torch.backends.cudnn.allow_tf32", lambda: backends.cudnn.allow_tf32
-    yield "torch.backends.cuda.matmul.allow_tf32", lambda: backends.cuda.matmul.allow_tf32
-    yield "torch.cuda.is_initialized", torch.cuda.is_initialized
-
-
-def _switches():
-    """Name and how to ask, for the libraries that are loaded; nothing is imported for it."""
-    loaded = sys.modules.get
-    yield "sys.flags.hash_randomization", lambda: sys.flags.hash_randomization
-    torch = loaded("torch")
-    if torch is not None and hasattr(torch, "backends"):
-        yield from _torch_switches(torch)
-    config = loaded("tensorflow.python.framework.config")
-    if config is not None:
-        yield "tensorflow.config.experimental.enable_op_determinism", config.is_op_determinism_enabled
-        yield "tensorflow.config.threading.intra_op", config.get_intra_op_parallelism_threads
-        yield "tensorflow.config.threading.inter_op", config.get_inter_op_parallelism_threads
-    jax = loaded("jax")
-    if jax is not None and hasattr(jax, "config"):
-        for name in (
-            "jax_enable_x64",
-            "jax_default_prng_impl",
-            "jax_threefry_partitionable",
-            "jax_default_matmul_precision",
-        ):
-            yield name, lambda name=name: getattr(jax.config, name)
-    pools = loaded("threadpoolctl")
-    if pools is not None:
-        try:
-            found = pools.threadpool_info()
-        except Exception as error:
-            log.guard(error)
-            found = []
-        for one in found:
-            label = "threadpool " + str(one.get("internal_api")) + " " + str(one.get("prefix"))
-            text = str(one.get("num_threads"))
-            more = [str(one[key]) for key in ("version", "architecture", "threading_layer") if one.get(key)]
-            yield label, lambda text=text, more=more: " ".join([text] + more)
-
-
-def finish(forked):
-    """At the end of the process: which generators were used, and how the switches stand.
-
-    A forked child has its parent's switches, and libraries that it must not stir.
-    """
-    try:
-        _uses(forked)
-    except BaseException as error:
-        log.guard(error)
-    if forked:
-        return
-    for name, ask in _switches():
-        try:
-            log.emit("G", name, ask())
         except BaseException as error:
             log.guard(error)
 
