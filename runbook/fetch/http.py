@@ -16,8 +16,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 if TYPE_CHECKING:
     from requests import Response, Session
 
-_BLOCK = 1 << 16
-"""Small, so that little of a slow transfer is lost when it breaks off."""
+_BLOCK = 1 << 18
 _CONNECT_S = 15.0
 _READ_S = 60.0
 """Seconds without a byte after which a transfer is given up, to be continued."""
@@ -117,12 +116,17 @@ def _agreed(answer: Response, offset: int) -> int:
 
 
 def _blocks(answer: Response, url: str) -> Iterator[bytes]:
-    import requests
+    """What comes as it comes, and as it is stored: an end that is too early loses nothing of what came before it."""
+    from urllib3.exceptions import HTTPError
 
-    try:
-        yield from answer.iter_content(_BLOCK)
-    except requests.RequestException as error:
-        raise OSError(f"{_host(url)}: {_sentence(error)}") from error
+    while True:
+        try:
+            block = answer.raw.read1(_BLOCK, decode_content=False)
+        except (HTTPError, OSError) as error:
+            raise OSError(f"{_host(url)}: {_sentence(error)}") from error
+        if not block:
+            return
+        yield block
 
 
 def _host(url: str) -> str:
