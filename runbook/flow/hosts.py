@@ -137,7 +137,7 @@ def check_disk(needs: Mapping[Path, int]) -> Iterator[Check]:
 def amount(size: int) -> str:
     """Bytes for a person: `91 B`, `1.2 MiB`, `24 GiB`."""
     value, unit = float(size), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
+    for larger in ("KiB", "MiB", "GiB", "TiB", "PiB"):
         if value < 1024:
             break
         value, unit = value / 1024, larger

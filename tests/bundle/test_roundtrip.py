@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from runbook.bundle import archive, layout, strict
 from runbook.bundle.read import open_bundle
-from runbook.bundle.schema import record_schema
+from runbook.bundle.schema import preflight_schema, record_schema
 from runbook.bundle.source import open_source
 from runbook.bundle.verify import verify
 from runbook.bundle.write import BundleWriter
@@ -257,6 +257,7 @@ def test_a_record_is_the_same_after_a_round_trip_through_json():
 def test_the_published_schema_is_the_one_in_bundles():
     published = (ROOT / "docs" / "record.schema.json").read_bytes()
     assert published == record_schema(), "run `make golden`"
+    assert (ROOT / "docs" / "preflight.schema.json").read_bytes() == preflight_schema(), "run `make golden`"
 
 
 def test_every_defect_is_documented():

@@ -32,10 +32,13 @@ nvmlReturn_t nvmlShutdown(void) { return OK; }
 const char *nvmlErrorString(nvmlReturn_t code) {
   return code == GPU_IS_LOST ? "GPU is lost" : code == NOT_SUPPORTED ? "Not Supported" : "Unknown Error";
 }
-nvmlReturn_t nvmlSystemGetDriverVersion(char *v, unsigned int n) { return text(v, n, "580.65.06"); }
+nvmlReturn_t nvmlSystemGetDriverVersion(char *v, unsigned int n) { 
+  const char *told = getenv("NVML_DRIVER");
+  return text(v, n, told ? told : "580.65.06");
+}
 nvmlReturn_t nvmlSystemGetNVMLVersion(char *v, unsigned int n) { return text(v, n, "13.580.65.06"); }
 nvmlReturn_t nvmlSystemGetCudaDriverVersion_v2(int *v) { *v = 13000; return OK; }
-nvmlReturn_t nvmlDeviceGetCount_v2(unsigned int *n) { *n = asked("NVML_NONE") ? 0 : 2; return OK; }
+nvmlReturn_t nvmlDeviceGetCount_v2(unsigned int *n) { *n = asked("NVML_NONE") ? 0 : asked("NVML_ONE") ? 1 : 2; return OK; }
 nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned int at, nvmlDevice_t *d) {
   if (at > 1) return INVALID;
   if (at == 1 && asked("NVML_LOST")) return GPU_IS_LOST;
@@ -59,7 +62,9 @@ nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t d, nvmlMemory_v2_t *m) {
   return OK;
 }
 nvmlReturn_t nvmlDeviceGetCudaComputeCapability(nvmlDevice_t d, int *major, int *minor) {
+  const char *told = getenv("NVML_CAPABILITY");
   *major = d->index ? 8 : 9; *minor = d->index ? 9 : 0;
+  if (told) sscanf(told, "%d.%d", major, minor);
   return OK;
 }
 nvmlReturn_t nvmlDeviceGetEccMode(nvmlDevice_t d, int *current, int *pending) {

@@ -1,12 +1,11 @@
 """NVML through a stand-in library with the real C interface's shapes, loaded as the driver's own would be."""
 
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import msgspec
 import pytest
+from nvml import stand_in
 
 from runbook.model.fact import Fact
 from runbook.model.host import Accelerators
@@ -36,12 +35,7 @@ def collect(folder, **variables):
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc builds the stand-in for NVML")
-    folder = tmp_path_factory.mktemp("nvml")
-    source = Path(__file__).with_name("nvml.c")
-    subprocess.run(["gcc", "-shared", "-fPIC", "-Wall", "-o", folder / "libnvidia-ml.so.1", source], check=True)
-    return folder
+    return stand_in(tmp_path_factory.mktemp("nvml"))
 
 
 def test_every_fact_of_a_data_center_gpu_is_told(driver):

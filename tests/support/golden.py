@@ -1,4 +1,4 @@
-"""`make golden`: rewrite what is generated: the help texts in README.md and the schema of the record."""
+"""`make golden`: rewrite what is generated: help texts in README.md, schemas of the record and the plan."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from runbook.bundle.schema import record_schema
+from runbook.bundle.schema import preflight_schema, record_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -36,3 +36,4 @@ def regenerated(text: str) -> str:
 if __name__ == "__main__":
     README.write_text(regenerated(README.read_text()))
     (ROOT / "docs" / "record.schema.json").write_bytes(record_schema())
+    (ROOT / "docs" / "preflight.schema.json").write_bytes(preflight_schema())
