@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from runbook.environment import uvsettings
 from runbook.environment.release import IndexFile, Release
 from runbook.progress import SILENT, Progress
 
@@ -92,13 +93,13 @@ class Index:
 
     @cached_property
     def _configuration(self) -> str:
-        told = sorted(item for item in os.environ.items() if item[0].startswith("PIP_"))
+        told = sorted(item for item in os.environ.items() if item[0].startswith(("PIP_", "UV_")))
         own = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
         shared = (os.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(os.pathsep)
         names = [f"{folder}/pip/pip.conf" for folder in (own, *shared)]
         names += ["/etc/pip.conf", "~/.pip/pip.conf", "~/.netrc", f"{sys.prefix}/pip.conf"]
         names += [os.environ.get(name, "") for name in ("PIP_CONFIG_FILE", "NETRC")]
-        paths = [Path(name).expanduser() for name in names if name]
+        paths = [*(Path(name).expanduser() for name in names if name), *uvsettings.paths(os.environ)]
         files = [path.read_bytes() for path in paths if path.is_file()]
         return hashlib.sha256(repr((told, files, self._pip_args)).encode()).hexdigest()[:32]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -16,12 +17,14 @@ from packaging.version import InvalidVersion, Version
 from pip._internal.commands import create_command
 from pip._internal.exceptions import PipError
 from pip._internal.index import collector as pip_collector
+from pip._internal.models.index import PyPI
 from pip._internal.models.link import Link
 from pip._vendor.requests.exceptions import ConnectionError as RequestsConnectionError
 from pip._vendor.requests.exceptions import RequestException, Timeout
 
 from runbook.environment.pages import Page, Pages
 from runbook.environment.release import IndexFile, Release
+from runbook.environment.uvsettings import UvSettings, read_settings
 
 _ARCHIVES = (".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz", ".tar.Z", ".tar")
 _CONNECT_S = 10.0
@@ -58,6 +61,8 @@ class Repository:
         self._command = create_command("install")
         own = ["--no-input", "--disable-pip-version-check", "--cache-dir", str(cache.absolute() / "http")]
         self._options, _ = self._command.parse_args([*own, *pip_args])
+        if not self._options.isolated_mode:
+            _take_over(self._options, read_settings(os.environ))
         self._pages = Pages(self._options, threads)
         self._collector = pip_collector.LinkCollector.create(session=self, options=self._options)
         self._unreachable: dict[str, str] = {}
@@ -169,6 +174,17 @@ class Repository:
             "SSL_CERT_FILE": self.session.verify if isinstance(self.session.verify, str) else "",
         }
         return {name: value for name, value in told.items() if value}
+
+
+def _take_over(options: Any, told: UvSettings) -> None:
+    """What uv was told, where pip was told nothing: an index instead of PyPI, more indexes, a keyring."""
+    if options.no_index:
+        return
+    if told.default and options.index_url == PyPI.simple_url:
+        options.index_url = told.default
+    options.extra_index_urls = [*options.extra_index_urls, *told.extra]
+    if told.keyring and options.keyring_provider == "auto":
+        options.keyring_provider = "subprocess"
 
 
 def _blocks(response: Any, url: str) -> Iterator[bytes]:

@@ -6,12 +6,13 @@ requests rather than fsspec's own HTTP: it is needed anyway, and it honours what
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
+
+from runbook import web
 
 if TYPE_CHECKING:
     from requests import Response, Session
@@ -20,8 +21,6 @@ _BLOCK = 1 << 18
 _CONNECT_S = 15.0
 _READ_S = 60.0
 """Seconds without a byte after which a transfer is given up, to be continued."""
-_CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "PIP_CERT")
-"""Variables that name certificate authorities, the first one wins: those of requests, curl, OpenSSL, pip."""
 
 
 class HttpRemote:
@@ -67,15 +66,10 @@ class HttpRemote:
 
 
 def _session() -> Session:
-    import requests
-
-    session = requests.Session()
+    made = web.session()
     # As stored: a server that compresses on the way would make sizes and offsets mean something else.
-    session.headers["Accept-Encoding"] = "identity"
-    told = next(filter(None, map(os.environ.get, _CERTIFICATES)), "")
-    if told:
-        session.verify = told
-    return session
+    made.headers["Accept-Encoding"] = "identity"
+    return made
 
 
 @contextmanager
@@ -116,7 +110,7 @@ def _agreed(answer: Response, offset: int) -> int:
 
 
 def _blocks(answer: Response, url: str) -> Iterator[bytes]:
-    """What comes as it comes, and as it is stored: an end that is too early loses nothing of what came before it."""
+    """What comes as it comes, and as it is stored: an end that is too early loses nothing of what came before."""
     from urllib3.exceptions import HTTPError
 
     while True:

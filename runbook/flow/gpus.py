@@ -12,16 +12,14 @@ from runbook.model.host import Accelerator, Accelerators
 from runbook.model.preflight import Check
 from runbook.model.record import Record
 from runbook.observe.interface import Context
-from runbook.registry import members
 
 
 def these_gpus() -> Fact[Accelerators]:
     """The GPUs of this machine, by the collector that records them."""
+    from runbook.observe.nvidia import MEMBER  # Only where the original had a GPU.
+
     here = Path.cwd()
-    found: Fact[Accelerators] = members("observe")["accelerators"].collect(
-        Context(argv=(), root=here, cwd=here, env={}, interpreter=missing("no job"), probe=None)
-    )
-    return found
+    return MEMBER.collect(Context(argv=(), root=here, cwd=here, env={}, interpreter=missing("no job"), probe=None))
 
 
 def check_gpus(record: Record) -> Iterator[Check]:

@@ -15,9 +15,8 @@ from runbook.model.fact import missing
 from runbook.model.host import Host
 from runbook.model.preflight import Check
 from runbook.model.record import Record
-from runbook.observe.host import usable_memory
+from runbook.observe.host import MEMBER, usable_memory
 from runbook.observe.interface import Context
-from runbook.registry import members
 
 _SAME = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}
 _TIGHT = 0.9
@@ -28,10 +27,7 @@ _NAMED = 12
 def this_host() -> Host:
     """What this machine is, by the collector that records one."""
     here = Path.cwd()
-    host: Host = members("observe")["host"].collect(
-        Context(argv=(), root=here, cwd=here, env={}, interpreter=missing("no job"), probe=None)
-    )
-    return host
+    return MEMBER.collect(Context(argv=(), root=here, cwd=here, env={}, interpreter=missing("no job"), probe=None))
 
 
 def check_cpu(record: Record, here: Host) -> Iterator[Check]:

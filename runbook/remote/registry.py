@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, Final, Self
 from urllib.parse import urljoin, urlsplit
 
+from runbook import web
 from runbook.model.reference import Reference
 from runbook.remote.interface import BLOCK, MANIFEST_CAP, read_capped
 
@@ -57,9 +58,7 @@ class Repository:
         self._authorization = ""
 
     def __enter__(self) -> Self:
-        import requests
-
-        self._session = requests.Session()
+        self._session = web.session()
         return self
 
     def __exit__(self, *_: object) -> None:
