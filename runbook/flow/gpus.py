@@ -22,6 +22,14 @@ def these_gpus() -> Fact[Accelerators]:
     return MEMBER.collect(Context(argv=(), root=here, cwd=here, env={}, interpreter=missing("no job"), probe=None))
 
 
+def wanted_here(record: Record) -> bool:
+    """Whether the job is given this machine's GPUs: the original had some, and there are some here."""
+    if record.accelerators.value is None or not record.accelerators.value.devices:
+        return False
+    here = these_gpus().value
+    return here is not None and bool(here.devices)
+
+
 def check_gpus(record: Record) -> Iterator[Check]:
     """What the original had and used, beside what is here.
 

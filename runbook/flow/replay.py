@@ -24,6 +24,7 @@ from runbook.engine.interface import Built, Engine, Limits, Mount, Plan, Sandbox
 from runbook.errors import EnvironmentNotRebuilt, JobFailed, NeedMissing, Terminated
 from runbook.fetch.cache import DataCache
 from runbook.flow import codebase
+from runbook.flow.gpus import wanted_here
 from runbook.flow.preflight import Terms, find_engine, look_ahead, refuse
 from runbook.flow.referenced import have
 from runbook.flow.seeding import seeded
@@ -269,7 +270,7 @@ def _sandbox(
         caches=tuple(one.folder for one in record.caches),
         limits=choices.limits,
         network="allowed" if choices.network else "none",
-        gpus=bool(record.accelerators.value and record.accelerators.value.devices),
+        gpus=wanted_here(record),
         echo=choices.echo,
     )
 

@@ -5,6 +5,7 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from engine_driver import start_driver, wait_for
 
@@ -37,6 +38,22 @@ def test_a_second_build_builds_nothing(runner: Runner, plan: Plan) -> None:
         runner.built.python,
         runner.built.substitutions,
     )
+
+
+@every_engine
+def test_it_says_what_it_has_and_what_cannot_be_had(runner: Runner, plan: Plan) -> None:
+    engine = runner.engine
+    built = engine.stock(plan.environment_id, plan.base, plan.interpreter, ask=True)
+    assert (built.environment, built.problem) == (True, "")
+    fresh = engine.stock(fresh_id(), plan.base, plan.interpreter, ask=True)
+    assert (fresh.environment, fresh.problem) == (False, "")
+    impossible = msgspec.structs.replace(plan.interpreter, version="3.3.7")
+    nowhere = msgspec.structs.replace(
+        plan.base, kind="image", reference=f"127.0.0.1:9/base@{plan.base.digest}", layout=""
+    )
+    told = engine.stock(fresh_id(), nowhere, impossible, ask=True)
+    assert told.problem and told.hint
+    assert not told.environment
 
 
 @every_engine

@@ -27,6 +27,7 @@ from runbook.model.record import Record
 from runbook.model.watch import Process, Watched
 from runbook.observe.host import HostCollector
 from tests.factories import make_bundle, make_environment, make_host, make_interpreter, make_record
+from tests.flow.conftest import Project
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
@@ -319,6 +320,19 @@ def test_the_table_knows_what_a_toolkit_needs() -> None:
     assert need is not None
     assert (need.driver, need.least, need.capability) == ("590.44.01", "580.65.06", "7.5")
     assert cuda_need("10.2") is None and cuda_need("") is None
+
+
+@pytest.mark.docker
+def test_a_gpu_that_was_there_and_not_used_is_not_asked_for_where_there_is_none(
+    project: Project, driver: Path
+) -> None:
+    job = ("--metric", "rmse=rmse: (.*)", "--", str(project.python), "train.py")
+    assert project.runbook("run", *job, env={"LD_LIBRARY_PATH": str(driver)}).code == 0
+    bundle = project.capture("x.runbook")
+    assert project.runbook("show", bundle, "--json").json["accelerators"]["value"]["devices"]
+    done = project.runbook("replay", bundle, "--engine", "docker", env={"NVML_UNLOADED": "1"})
+    assert done.code == 0, done.err
+    assert "GPU container" not in done.err
 
 
 def test_a_replay_without_the_gpu_that_the_original_used_exits_6(
