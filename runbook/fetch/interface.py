@@ -12,14 +12,17 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from runbook.errors import NeedMissing
 from runbook.registry import members
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]{0,20}://[^\s\x00-\x20\x7f]{1,4000}")
 
 
 class Remote(Protocol):
-    """Where data lies. Its methods raise OSError with one sentence that holds no credential."""
+    """Where data lies.
+
+    Its methods raise OSError with one sentence that holds no credential, and NeedMissing for an extra that is not
+    installed.
+    """
 
     @property
     def name(self) -> str:
@@ -28,9 +31,6 @@ class Remote(Protocol):
     @property
     def schemes(self) -> tuple[str, ...]:
         """The URL schemes that are its own."""
-
-    def missing(self, scheme: str) -> str:
-        """The command that installs what this scheme needs; empty when it is there."""
 
     def child(self, url: str, path: str) -> str:
         """The URL of a file of a tree: `path` is relative, POSIX, as in a manifest."""
@@ -63,16 +63,6 @@ def remote_of(url: str) -> Remote | None:
         return None
     remotes: dict[str, Remote] = members("fetch")
     return next((one for one in remotes.values() if parts.scheme in one.schemes), None)
-
-
-def ready(remote: Remote, url: str) -> Remote:
-    """The remote, when what it needs for this URL is installed; else NeedMissing."""
-    scheme = urlsplit(url).scheme
-    if command := remote.missing(scheme):
-        raise NeedMissing(
-            f"data at {scheme}:// needs an optional package", place(url), hint=command, id="extra-missing"
-        )
-    return remote
 
 
 def place(url: str) -> str:

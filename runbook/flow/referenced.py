@@ -17,7 +17,7 @@ from runbook.digest.tree import digest_tree
 from runbook.digest.walk import Walk
 from runbook.errors import BundleRejected, NeedMissing, NotComparable, UsageError
 from runbook.fetch.cache import DataCache
-from runbook.fetch.interface import is_url, place, ready, remote_of
+from runbook.fetch.interface import is_url, place, remote_of
 from runbook.model import manifest
 from runbook.model.data import Input
 from runbook.model.manifest import Entry
@@ -103,7 +103,7 @@ def ask(found: Offer, cache: DataCache) -> str:
         return "in the cache"
     url = found.url if found.value.kind == "file" else remote.child(found.url, first.path)
     try:
-        size = ready(remote, url).size(url)
+        size = remote.size(url)
     except OSError as error:
         raise NeedMissing(
             f"the input {found.value.name} cannot be fetched ({error})",
@@ -140,9 +140,7 @@ def have(found: Offer, cache: DataCache, progress: Progress) -> Path:
         return found.path
     remote = remote_of(found.url)
     if found.lacking:
-        assert remote is not None
         progress.say(f"fetching the input {one.name} from {place(found.url)}")
-        remote = ready(remote, found.url)
     if one.kind == "file":
         return cache.fetch_file(found.entries[0], remote, found.url, progress)
     return cache.fetch_tree(found.entries, one.digest, remote, found.url, progress)

@@ -104,6 +104,9 @@ class _Gpu:
             except self._nvml.NVMLError as error:
                 self._absent = f"NVML: {error}"
                 continue
+            except self._nvml.NVMLLibraryMismatchError:  # It is no NVMLError.
+                self._absent = "this NVIDIA driver is too old to tell"
+                continue
             for holder in holders:
                 if holder.pid in pids and holder.usedGpuMemory is not None:
                     used = (used or 0) + int(holder.usedGpuMemory)

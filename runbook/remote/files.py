@@ -17,7 +17,8 @@ from runbook.errors import NeedMissing
 from runbook.remote.interface import BLOCK
 
 _READ = 8 << 20
-_EXTRAS = {"s3": "runbook[s3]", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs", "ssh": "paramiko"}
+_EXTRAS = {"s3": "runbook[s3]", "ssh": "paramiko", "hf": "runbook[hf]"}
+_EXTRAS |= dict.fromkeys(("gs", "gcs"), "runbook[gs]") | dict.fromkeys(("az", "abfs", "abfss"), "runbook[azure]")
 
 
 class FsspecFiles:

@@ -45,7 +45,8 @@ def test_it_says_what_it_has_and_what_cannot_be_had(runner: Runner, plan: Plan) 
     engine = runner.engine
     built = engine.stock(plan.environment_id, plan.base, plan.interpreter, ask=True)
     assert (built.environment, built.problem) == (True, "")
-    fresh = engine.stock(fresh_id(), plan.base, plan.interpreter, ask=True)
+    carried = msgspec.structs.replace(plan.base, layout="data/image")
+    fresh = engine.stock(fresh_id(), carried, plan.interpreter, ask=True)
     assert (fresh.environment, fresh.problem) == (False, "")
     impossible = msgspec.structs.replace(plan.interpreter, version="3.3.7")
     nowhere = msgspec.structs.replace(

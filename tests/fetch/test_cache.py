@@ -6,6 +6,7 @@ import hashlib
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from web import Web, serving
 
-from runbook.errors import NeedMissing, NotComparable, RunbookError
+from runbook.errors import NeedMissing, NotComparable
 from runbook.fetch.cache import DataCache
 from runbook.fetch.interface import remote_of
 from runbook.model import manifest
@@ -188,29 +189,32 @@ def wait_for_some(tmp_path: Path, some: int) -> None:
 
 
 def test_a_killed_fetch_is_continued_where_it_was(web: Web, cache: DataCache, tmp_path: Path) -> None:
-    web.pause = 0.05
+    web.gate = threading.Event()
     with start(tmp_path, f"{web.url}/data.bin") as process:
-        wait_for_some(tmp_path, 65536)
+        wait_for_some(tmp_path, 4096)
         process.kill()
+    web.gate.set()
     assert left(tmp_path) == []
     came = partial(tmp_path).stat().st_size
-    web.pause, web.served = 0.0, 0
+    assert 0 < came < len(DATA)
     web.requests.clear()
     assert fetch(cache, f"{web.url}/data.bin").read_bytes() == DATA
     assert web.asked("GET") == [f"bytes={came}-"]
 
 
 def test_two_at_once_fetch_once_and_both_have_it(web: Web, tmp_path: Path) -> None:
-    web.pause = 0.01
+    web.gate = threading.Event()
     url = f"{web.url}/data.bin"
     with start(tmp_path, url) as one:
         wait_for_some(tmp_path, 1)
         with start(tmp_path, url) as two:
+            assert two.stdout is not None
+            assert two.stdout.readline() == "waiting for another runbook that fetches data.bin\n"
+            web.gate.set()
             said = [process.communicate()[0].splitlines() for process in (one, two)]
     assert len(web.asked("GET")) == 1
     assert said[0][-1] == said[1][-1]
     assert Path(said[0][-1]).read_bytes() == DATA
-    assert said[1][0] == "waiting for another runbook that fetches data.bin"
 
 
 def test_a_full_disk_is_told_as_such(web: Web, cache: DataCache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,15 +256,19 @@ def test_a_source_that_is_no_plain_url_of_a_known_place_is_nobodys(url: str) -> 
     assert remote_of(url) is None
 
 
-def test_a_place_without_its_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    from runbook.fetch import stores
-    from runbook.fetch.interface import ready
-
-    monkeypatch.setattr(stores, "find_spec", lambda name: None)
-    for scheme, extra in (("s3", "s3"), ("gs", "gs"), ("az", "azure"), ("hf", "hf")):
-        url = f"{scheme}://bucket/key"
-        remote = remote_of(url)
-        assert remote is not None
-        with pytest.raises(RunbookError) as caught:
-            ready(remote, url)
-        assert (caught.value.exit_code, caught.value.hint) == (6, f"pip install 'runbook[{extra}]'")
+@pytest.mark.parametrize(
+    ("url", "module", "extra"),
+    [
+        ("s3://b/k", "s3fs", "s3"),
+        ("gs://b/k", "gcsfs", "gs"),
+        ("az://b/k", "adlfs", "azure"),
+        ("hf://d/k", "huggingface_hub", "hf"),
+    ],
+)
+def test_a_place_without_its_extra_names_the_command(
+    cache: DataCache, monkeypatch: pytest.MonkeyPatch, url: str, module: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(NeedMissing) as caught:
+        fetch(cache, url)
+    assert (caught.value.exit_code, caught.value.hint) == (6, f"pip install 'runbook[{extra}]'")

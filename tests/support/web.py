@@ -23,6 +23,8 @@ class Web:
         """Bytes of a body after which the connection is broken, every time."""
         self.pause = 0.0
         """Seconds between blocks of 4 KiB."""
+        self.gate: threading.Event | None = None
+        """What a body waits for after its first block."""
         self.status = 200
         self.requests: list[tuple[str, str, str]] = []
         """Method, path and Range header of each request."""
@@ -88,6 +90,8 @@ def serving() -> Iterator[Web]:
                     return
                 web.served += len(block)
                 time.sleep(web.pause)
+                if web.gate is not None:
+                    web.gate.wait(120)
             if len(data) < whole:
                 self.close_connection = True
 
