@@ -16,7 +16,11 @@ from runbook.errors import Terminated, UsageError
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--engine", default="auto", help="docker, local … [auto: a sandbox where there is one, else local]")
+@click.option(
+    "--engine",
+    default="auto",
+    help="docker, podman, local … [auto: a sandbox where there is one, docker first, else local]",
+)
 @click.option("--plan", is_flag=True, help="Print what would happen, and whether it can, and stop.")
 @click.option(
     "--tolerance", "tolerances", multiple=True, metavar="NAME=abs:X,rel:Y", help="Instead of the bundle's."
