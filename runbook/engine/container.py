@@ -11,13 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from runbook.engine import owner
+from runbook.engine import owner, seccomp
 from runbook.errors import EnvironmentNotRebuilt, NeedMissing
 
 if TYPE_CHECKING:
     from docker import APIClient
     from docker.errors import APIError
     from docker.types import Ulimit
+
+    from runbook.engine.daemon import Daemon
 
 _TICK_S = 0.25
 """How often limits are looked at."""
@@ -86,7 +88,7 @@ class Ended:
 
 
 @contextlib.contextmanager
-def created(api: APIClient, image: str, host: Mapping[str, Any], **config: Any) -> Iterator[str]:
+def created(daemon: Daemon, image: str, host: Mapping[str, Any], **config: Any) -> Iterator[str]:
     """A container that is removed with its volumes whatever happens; yields its name.
 
     The name is chosen here, so that one whose creation was interrupted half-way is found and removed too.
@@ -96,7 +98,7 @@ def created(api: APIClient, image: str, host: Mapping[str, Any], **config: Any) 
     from docker.types import LogConfig
     from requests import RequestException
 
-    name = owner.fresh_name()
+    api, name = daemon.api, owner.fresh_name()
     try:
         api.create_container(
             image,
@@ -105,7 +107,7 @@ def created(api: APIClient, image: str, host: Mapping[str, Any], **config: Any) 
             host_config=api.create_host_config(
                 log_config=LogConfig(type="none"),
                 cap_drop=["ALL"],
-                security_opt=["no-new-privileges"],
+                security_opt=["no-new-privileges", *seccomp.options(daemon.product)],
                 **{"ulimits": ulimits(), **host},
             ),
             healthcheck={"test": ["NONE"]},

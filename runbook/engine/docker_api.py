@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 
-from runbook.engine import daemon, owner
+from runbook.engine import daemon, owner, seccomp
 from runbook.engine.interface import Built, Plan, Sandbox
 from runbook.errors import NeedMissing
 from runbook.model.execution import Execution
@@ -56,6 +56,8 @@ class ApiEngine:
             )
         if found.unbounded:
             said.append(f"the engine cannot bound {', '.join(found.unbounded)} here")
+        if seccomp.missing(found.product):
+            said.append("Podman's profile of system calls was not found: a job may make user namespaces")
         if found.selinux:
             said.append("SELinux labels stay as they are: containers must be allowed to read the inputs")
         return tuple(said)

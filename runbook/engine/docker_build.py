@@ -118,7 +118,7 @@ def _install(daemon: Daemon, plan: Plan, base: docker_base.BaseImage, name: str)
                 _FOLDER,
                 minor(plan.interpreter.version),
             ]
-            with container.created(api, base.id, host, entrypoint=command, user="0:0", working_dir="/") as made:
+            with container.created(daemon, base.id, host, entrypoint=command, user="0:0", working_dir="/") as made:
                 if not _exists(api, made, python):
                     continue
                 _make_folders(api, made)

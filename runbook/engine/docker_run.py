@@ -74,7 +74,7 @@ def run(daemon: Daemon, built: Built, sandbox: Sandbox, progress: Progress) -> E
         }
         growth = Growth(lent, sandbox.limits.output_bytes)
         with container.created(
-            daemon.api,
+            daemon,
             built.handle,
             host,
             entrypoint=[built.python, "-I", "-S", "-B", f"{placement.FOLDER}/enter.py"],
@@ -98,7 +98,7 @@ def run(daemon: Daemon, built: Built, sandbox: Sandbox, progress: Progress) -> E
         stdout=sandbox.stdout,
         stderr=sandbox.stderr,
         substitutions=place.substitutions,
-        findings=tuple(_findings(stdout, stderr)),
+        findings=(*_reached(ended, sandbox.limits), *_findings(stdout, stderr)),
     )
 
 
@@ -128,7 +128,7 @@ def probing(
         command = [built.python, "-B", f"{placement.FOLDER}/probe.py"]
         variables = {**given, "HOME": "/tmp"}  # noqa: S108 - the container's own, in memory
         with container.created(
-            daemon.api, built.handle, host, entrypoint=command, user=user, environment=variables, working_dir="/"
+            daemon, built.handle, host, entrypoint=command, user=user, environment=variables, working_dir="/"
         ) as name:
             running = pool.submit(container.run, daemon.api, name, stdout=out, stderr=err, time_s=600)
 
@@ -365,6 +365,16 @@ def _resources(usage: container.Usage) -> Resources:
         peak_processes=sampled(usage.peak_processes or None),
         peak_gpu_memory_bytes=missing("the engine does not count it"),
     )
+
+
+def _reached(ended: container.Ended, limits: Limits) -> Iterator[Finding]:
+    """Bounds that the job came up against without being ended by them."""
+    if ended.out_of_memory:
+        text = "processes of the job were killed because it needed more memory than the sandbox has"
+        yield Finding(id="memory-ran-out", level="warning", text=text)
+    if ended.usage.peak_processes >= limits.pids:
+        text = f"the job had all the {limits.pids} processes that the sandbox allows"
+        yield Finding(id="processes-ran-out", level="warning", text=text)
 
 
 def _findings(stdout: Log, stderr: Log) -> Iterator[Finding]:

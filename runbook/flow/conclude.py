@@ -18,6 +18,7 @@ from runbook.config import Declaration
 from runbook.digest.beneath import open_beneath
 from runbook.engine.interface import Built, Engine
 from runbook.flow import artifacts, logged, watched
+from runbook.flow.attempts import attempts
 from runbook.flow.compose import Declared, Looked, compose
 from runbook.launch.logged import read_logged
 from runbook.launch.metrics import encode_series, read_metrics
@@ -30,7 +31,8 @@ from runbook.model.environment import Environment
 from runbook.model.execution import Execution
 from runbook.model.fact import inferred, missing, observed
 from runbook.model.metric import Tolerance
-from runbook.model.record import Record
+from runbook.model.record import Finding, Record
+from runbook.model.watch import Watched
 from runbook.observe.interface import Context
 from runbook.observe.packages import read_packages
 from runbook.observe.probing import Probe, framework_versions, parse_probe, read_interpreter
@@ -151,7 +153,7 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
             inputs=ended.inputs,
             outputs=outputs,
             readings=readings,
-            findings=[*absent, *said.findings],
+            findings=[*absent, *said.findings, *_attempts(raw, ended)],
             seeds=watched.seeds(raw) if raw else (),
             watch=observed(watched.in_record(raw, (), probe)[0])
             if raw
@@ -161,6 +163,15 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
         engine=ended.engine.name,
     )
     return record, readings
+
+
+def _attempts(raw: Watched | None, ended: Ended) -> list[Finding]:
+    """What the job tried beyond its sandbox; on this machine itself nothing is beyond it."""
+    if raw is None or ended.engine.name == "local":
+        return []
+    job = ended.bundle.record.job
+    variables = {v.name: v.value for v in job.variables}
+    return list(attempts(raw, job.root, variables, network=ended.network))
 
 
 def _environment(original: Environment, probe: Probe) -> Environment:
