@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 SUPPORT = Path(__file__).parent / "support"
 sys.path.insert(0, str(SUPPORT))
 
-_NEEDS = {"docker": "a Docker engine", "strace": "strace and leave to trace"}
+_NEEDS = {"docker": "a Docker engine", "podman": "a Podman engine", "strace": "strace and leave to trace"}
 
 
 def pytest_configure() -> None:
@@ -52,11 +53,10 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             terminalreporter.line(f"{len(skipped)} tests that need {need} did not run: {', '.join(files)}")
 
 
-def _engine_missing() -> str | None:
-    from runbook.engine.daemon import Absent, find
+def _engine_missing(name: str) -> str | None:
+    from runbook.registry import members
 
-    found = find()
-    return found.reason if isinstance(found, Absent) else None
+    return members("engine")[name].available() or None
 
 
 def _strace_missing() -> str | None:
@@ -66,15 +66,20 @@ def _strace_missing() -> str | None:
     return None if obstacle is None else str(obstacle)
 
 
-_MISSING = {"docker": _engine_missing, "strace": _strace_missing}
+_MISSING = {
+    "docker": partial(_engine_missing, "docker"),
+    "podman": partial(_engine_missing, "podman"),
+    "strace": _strace_missing,
+}
 
 
 @pytest.fixture(scope="session")
 def docker_client() -> Iterator[Any]:
     """docker-py's low-level client of the engine that the docker engine of runbook uses."""
-    from runbook.engine.daemon import Absent, find
+    from runbook.engine.daemon import Absent
+    from runbook.registry import members
 
-    found = find()
+    found = members("engine")["docker"].find()
     if isinstance(found, Absent):
         pytest.fail(f"RUNBOOK_REQUIRE_DOCKER=1, and there is no engine: {found.reason}")
     yield found.api

@@ -7,7 +7,10 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from runbook.engine.daemon import Daemon
 
 _PATIENCE_S = 3
 _DISK_LOW = 10 << 30
@@ -108,12 +111,10 @@ def _room() -> Iterator[Check]:
 
     import psutil
 
-    from runbook.engine.daemon import Daemon, find
-
     places = {"temporary files": Path(tempfile.gettempdir()), "caches": _cache()}
-    engine = find()
-    if isinstance(engine, Daemon) and engine.root and Path(engine.root).exists():
-        places["images"] = Path(engine.root)
+    for name, daemon in _daemons():
+        if daemon.root and Path(daemon.root).exists():
+            places[f"images of {name}"] = Path(daemon.root)
     for name, place in places.items():
         existing = next(folder for folder in (place, *place.parents) if folder.exists())
         free = shutil.disk_usage(existing).free
@@ -126,17 +127,26 @@ def _room() -> Iterator[Check]:
 
 
 def _caches() -> Iterator[Check]:
-    from runbook.engine.daemon import Daemon, find
     from runbook.engine.growth import weigh
 
     if (place := _cache()).exists():
         yield Check("cache", "both", "ok", f"{_size(weigh(place))} in {place} (may be removed at any time)")
-    engine = find()
-    if isinstance(engine, Daemon):
-        images = [i for name in ("runbook/env", "runbook/base") for i in engine.api.images(name)]
+    for name, daemon in _daemons():
+        images = [i for repository in ("runbook/env", "runbook/base") for i in daemon.api.images(repository)]
         size = sum(int(image["Size"]) for image in images)
-        found = f"{len(images)} images, at most {_size(size)} (docker image rm removes what is not needed)"
-        yield Check("environments in Docker", "replay", "ok", found)
+        found = f"{len(images)} images, at most {_size(size)} ({name} image rm removes what is not needed)"
+        yield Check(f"environments in {name}", "replay", "ok", found)
+
+
+def _daemons() -> Iterator[tuple[str, Daemon]]:
+    """Engines that keep images and answer here, by name."""
+    from runbook.engine.daemon import Daemon
+    from runbook.engine.docker_api import ApiEngine
+    from runbook.registry import members
+
+    for name, engine in members("engine").items():
+        if isinstance(engine, ApiEngine) and isinstance(found := engine.find(), Daemon):
+            yield name, found
 
 
 def _cache() -> Path:

@@ -19,7 +19,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _SANDBOX = (
     click.option(
-        "--engine", default="auto", help="docker, local … [auto: a sandbox where there is one, else local]"
+        "--engine",
+        default="auto",
+        help="docker, podman, local … [auto: a sandbox where there is one, docker first, else local]",
     ),
     click.option(
         "--data", multiple=True, metavar="NAME=PATH", help="Where a referenced input lies: a path here, or a URL."

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from runbook.engine import owner
+from runbook.engine import owner, seccomp
 from runbook.errors import EnvironmentNotRebuilt, NeedMissing
 
 if TYPE_CHECKING:
     from docker import APIClient
     from docker.errors import APIError
+    from docker.types import Ulimit
+
+    from runbook.engine.daemon import Daemon
 
 _TICK_S = 0.25
 """How often limits are looked at."""
 _SAMPLE_S = 1.0
+_OPEN_FILES = 16384
 _GRACE_S = 5
 """Seconds between SIGTERM and SIGKILL when the time is up."""
 
@@ -38,6 +44,8 @@ class Usage:
     cpu_user_ns: int = 0
     cpu_system_ns: int = 0
     peak_rss: int = 0
+    with_cache: bool = False
+    """Whether peak_rss counts the page cache too."""
     peak_processes: int = 0
     read_bytes: int | None = None
     written_bytes: int | None = None
@@ -45,13 +53,16 @@ class Usage:
     def add(self, stats: Mapping[str, Any], cgroup: str) -> None:
         """Take one answer of the engine."""
         memory = stats.get("memory_stats") or {}
-        if not memory.get("stats"):
+        parts = memory.get("stats") or {}
+        if not (parts or memory.get("usage")):
             return  # It had ended already.
         self.samples += 1
         cpu = stats["cpu_stats"]["cpu_usage"]
         self.cpu_user_ns = max(self.cpu_user_ns, int(cpu.get("usage_in_usermode", 0)))
         self.cpu_system_ns = max(self.cpu_system_ns, int(cpu.get("usage_in_kernelmode", 0)))
-        anonymous = memory["stats"].get("anon" if cgroup == "2" else "total_rss", 0)
+        # Podman tells the sum alone.
+        anonymous = parts.get("anon" if cgroup == "2" else "total_rss", 0) if parts else memory["usage"]
+        self.with_cache = self.with_cache or not parts
         self.peak_rss = max(self.peak_rss, int(anonymous))
         self.peak_processes = max(self.peak_processes, int((stats.get("pids_stats") or {}).get("current") or 0))
         for entry in (stats.get("blkio_stats") or {}).get("io_service_bytes_recursive") or ():
@@ -77,7 +88,7 @@ class Ended:
 
 
 @contextlib.contextmanager
-def created(api: APIClient, image: str, host: Mapping[str, Any], **config: Any) -> Iterator[str]:
+def created(daemon: Daemon, image: str, host: Mapping[str, Any], **config: Any) -> Iterator[str]:
     """A container that is removed with its volumes whatever happens; yields its name.
 
     The name is chosen here, so that one whose creation was interrupted half-way is found and removed too.
@@ -85,15 +96,19 @@ def created(api: APIClient, image: str, host: Mapping[str, Any], **config: Any) 
     """
     from docker.errors import APIError, NotFound
     from docker.types import LogConfig
+    from requests import RequestException
 
-    name = owner.fresh_name()
+    api, name = daemon.api, owner.fresh_name()
     try:
         api.create_container(
             image,
             name=name,
             labels={owner.LABEL: owner.owner()},
             host_config=api.create_host_config(
-                log_config=LogConfig(type="none"), cap_drop=["ALL"], security_opt=["no-new-privileges"], **host
+                log_config=LogConfig(type="none"),
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges", *seccomp.options(daemon.product)],
+                **{"ulimits": ulimits(), **host},
             ),
             healthcheck={"test": ["NONE"]},
             use_config_proxy=False,
@@ -103,8 +118,25 @@ def created(api: APIClient, image: str, host: Mapping[str, Any], **config: Any) 
     except APIError as error:
         raise refused(error) from error
     finally:
-        with owner.uninterrupted(), contextlib.suppress(NotFound):
+        # An engine that has gone keeps it, and the next start sweeps.
+        with owner.uninterrupted(), contextlib.suppress(NotFound, RequestException):
             api.remove_container(name, v=True, force=True)
+
+
+def ulimits(**bytes_at_most: int) -> list[Ulimit]:
+    """Limits of each process: open files and processes, never more than ours, and others by their names.
+
+    Named, for an engine's own default may be more than it can give: ours is the best guess at what it can.
+    """
+    from docker.types import Ulimit
+
+    files = min(_OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    processes = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    # Podman lowers its own to what the kernel has at all, and may be unable to go above it again.
+    most = int(Path("/proc/sys/kernel/pid_max").read_text())
+    processes = most if processes == resource.RLIM_INFINITY else min(processes, most)
+    bounds = {"nofile": files, "nproc": processes, **bytes_at_most}
+    return [Ulimit(name=name, soft=bound, hard=bound) for name, bound in bounds.items()]
 
 
 def refused(error: APIError) -> NeedMissing | EnvironmentNotRebuilt:
@@ -117,8 +149,13 @@ def refused(error: APIError) -> NeedMissing | EnvironmentNotRebuilt:
             hint="run runbook on the machine whose engine it uses, not inside a container that borrows its socket",
             id="engine-elsewhere",
         )
+    if "container-init binary" in said:
+        hint = "sudo apt-get install catatonit"
+        return NeedMissing(
+            "Podman lacks the program that reaps a container's processes", said, hint=hint, id="no-init"
+        )
     if "could not select device driver" in said or "nvidia" in said.lower():
-        hint = "install the NVIDIA container toolkit, or replay with --no-gpus"
+        hint = "sudo apt-get install nvidia-container-toolkit && sudo systemctl restart docker"
         return NeedMissing("the engine cannot give GPUs to a container", said, hint=hint, id="no-gpu-in-engine")
     return NeedMissing("the engine refused", said, hint="runbook doctor", id="engine-refused")
 

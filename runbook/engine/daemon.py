@@ -1,8 +1,9 @@
-"""Finding a Docker Engine that answers, and what it says of itself."""
+"""Finding an engine that speaks Docker's API, and what it says of itself."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,8 +15,29 @@ if TYPE_CHECKING:
 
 _PATIENCE_S = 3
 """Seconds that an engine has to say its version."""
+_BUSY_S = 60
 _LONG_S = 3600
 """Seconds that one request may take afterwards: committing a large layer is one request."""
+DOCKER = "Docker Engine"
+PODMAN = "Podman"
+PODMAN_COMPONENT = "Podman Engine"
+"""What Podman calls itself to a client of Docker's API."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """A kind of engine: what it is called, where it listens, and what makes one answer there."""
+
+    name: str
+    """`Docker Engine`, `Podman`."""
+    places: Callable[[], list[Place]]
+    """Where it may listen, in the order in which its own client looks."""
+    hints: Mapping[str, str]
+    """By what was found: `denied`, `remote`, `silent`, `absent`, `other` (another product answers there)."""
+
+
+Place = tuple[str, str]
+"""An address, and who named it: `DOCKER_HOST`, `default` …"""
 
 
 @dataclass(frozen=True)
@@ -24,6 +46,7 @@ class Daemon:
 
     api: APIClient
     address: str
+    product: str
     version: str
     storage: str
     cgroup: str
@@ -34,13 +57,15 @@ class Daemon:
     userns: bool
     """Whether root in a container is somebody else on the host."""
     selinux: bool
+    unbounded: tuple[str, ...]
+    """What the kernel does not let it bound here: `memory`, `processes`, `CPU`."""
     root: str
     """Folder where it keeps images and containers."""
 
     def describe(self) -> str:
         """`Docker Engine 20.10.24 (overlay2, cgroup v1)`."""
         extra = (", rootless" if self.rootless else "") + (", user namespaces" if self.userns else "")
-        return f"Docker Engine {self.version} ({self.storage}, cgroup v{self.cgroup}{extra})"
+        return f"{self.product} {self.version} ({self.storage}, cgroup v{self.cgroup}{extra})"
 
 
 @dataclass(frozen=True)
@@ -51,67 +76,53 @@ class Absent:
     hint: str
 
 
-def find() -> Daemon | Absent:
-    """The first engine that answers; asked once a process, because a replay needs the answer many times."""
-    return _find(tuple(_candidates()))
+def find(product: Product) -> Daemon | Absent:
+    """The first engine of this kind that answers; each place is asked once a process."""
+    failures = []
+    for place in product.places():
+        answer = _ask(place)
+        if isinstance(answer, Daemon) and answer.product == product.name:
+            return answer
+        if isinstance(answer, Daemon):
+            failures.append((f"at {answer.address} ({place[1]}) answers {answer.product}", "other"))
+        else:
+            failures.append(answer)
+    order = ("denied", "remote", "silent", "absent", "other")
+    reason, kind = min(failures, key=lambda f: order.index(f[1]))
+    return Absent(reason=reason, hint=product.hints[kind])
 
 
 @cache
-def _find(candidates: tuple[tuple[str, str], ...]) -> Daemon | Absent:
+def _ask(place: Place) -> Daemon | tuple[str, str]:
+    """The engine at one place, or why there is none, as a sentence and its kind."""
     from docker import APIClient
     from docker.errors import DockerException
 
-    failures = []
-    for address, named_by in candidates:
-        parts = urlsplit(address)
-        if parts.scheme in ("unix", "http+unix"):
-            if not Path(parts.path).exists():
-                failures.append((f"no socket at {parts.path} ({named_by})", "absent"))
-                continue
-        elif parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-            reason = f"{address} ({named_by}) is another machine, which cannot see this machine's folders"
-            failures.append((reason, "remote"))
-            continue
-        try:
-            api = APIClient(base_url=address, version="auto", timeout=_PATIENCE_S)
-        except (DockerException, OSError, ValueError) as error:
-            denied = "PermissionError" in repr(error) or "Permission denied" in str(error)
-            why = "permission denied" if denied else "it does not answer"
-            failures.append((f"{address} ({named_by}): {why}", "denied" if denied else "silent"))
-            continue
-        facts = api.info()
-        api.timeout = _LONG_S
-        return _daemon(api, address, facts)
-    order = ("denied", "remote", "silent", "absent")
-    reason, kind = min(failures, key=lambda f: order.index(f[1]))
-    return Absent(reason=reason, hint=_HINTS[kind])
+    address, named_by = place
+    parts = urlsplit(address)
+    if parts.scheme in ("unix", "http+unix"):
+        if not Path(parts.path).exists():
+            return f"no socket at {parts.path} ({named_by})", "absent"
+    elif parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        return f"{address} ({named_by}) is another machine, which cannot see this machine's folders", "remote"
+    try:
+        api = APIClient(base_url=address, version="auto", timeout=_PATIENCE_S)
+        api.timeout = _BUSY_S  # It is there: the rest may take a while on a busy machine.
+        version, facts = api.version(), api.info()
+    except (DockerException, OSError, ValueError) as error:
+        denied = "PermissionError" in repr(error) or "Permission denied" in str(error)
+        why = "permission denied" if denied else "it does not answer"
+        return f"{address} ({named_by}): {why}", "denied" if denied else "silent"
+    api.timeout = _LONG_S
+    return _daemon(api, address, version, facts)
 
 
-_HINTS = {
-    "denied": "sudo usermod -aG docker $USER   (then log in again), or start rootless Docker",
-    "remote": "unset DOCKER_HOST, or run runbook on that machine",
-    "silent": "sudo systemctl start docker",
-    "absent": "sudo apt-get install docker.io && sudo systemctl start docker, or: replay --engine local",
-}
+def default_places(sockets: list[str]) -> list[Place]:
+    """Sockets where an engine listens when nobody says otherwise."""
+    return [(f"unix://{socket}", "default") for socket in dict.fromkeys(sockets)]
 
 
-def _candidates() -> list[tuple[str, str]]:
-    """Addresses in the order in which Docker's own client looks, then the places where engines usually listen."""
-    if host := os.environ.get("DOCKER_HOST"):
-        return [(host, "DOCKER_HOST")]
-    found = []
-    if (context := _context()) is not None:
-        found.append(context)
-    places = ["/var/run/docker.sock"]
-    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
-        places.append(f"{runtime}/docker.sock")
-    places += [f"/run/user/{os.getuid()}/docker.sock"]
-    places += [str(Path.home() / p) for p in (".docker/run/docker.sock", ".docker/desktop/docker.sock")]
-    found += [(f"unix://{place}", "default") for place in dict.fromkeys(places)]
-    return found
-
-
-def _context() -> tuple[str, str] | None:
+def context() -> Place | None:
     """The endpoint of the current `docker context`, when one other than the default is chosen."""
     if not (Path(os.environ.get("DOCKER_CONFIG", Path.home() / ".docker")) / "config.json").exists():
         return None
@@ -126,18 +137,24 @@ def _context() -> tuple[str, str] | None:
     return str(context.Host), f"docker context {context.name}"
 
 
-def _daemon(api: APIClient, address: str, facts: dict[str, Any]) -> Daemon:
+def _daemon(api: APIClient, address: str, version: Mapping[str, Any], facts: Mapping[str, Any]) -> Daemon:
     options = " ".join(facts.get("SecurityOptions") or ())
+    components = [str(one.get("Name")) for one in version.get("Components") or ()]
+    rootless = "name=rootless" in options or bool(facts.get("Rootless"))
+    bounds = {"memory": "MemoryLimit", "processes": "PidsLimit", "CPU": "CpuCfsQuota"}
     return Daemon(
         api=api,
         address=address,
+        product=PODMAN if PODMAN_COMPONENT in components else DOCKER,
         version=str(facts.get("ServerVersion", "")).partition("+")[0],
         storage=str(facts.get("Driver", "")),
         cgroup=str(facts.get("CgroupVersion", "1")),
         memory_bytes=int(facts.get("MemTotal", 0)),
         cpus=int(facts.get("NCPU", 1)),
-        rootless="name=rootless" in options,
+        rootless=rootless,
         userns="name=userns" in options,
         selinux="name=selinux" in options,
+        # An engine that does not say is taken to bound: it refuses what it cannot.
+        unbounded=tuple(what for what, key in bounds.items() if facts.get(key, True) is False),
         root=str(facts.get("DockerRootDir", "")),
     )

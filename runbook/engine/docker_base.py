@@ -125,7 +125,7 @@ def _pythons(plan: Plan, variables: Mapping[str, str]) -> Iterator[str]:
 
 def _by_reference(api: APIClient, plan: Plan, progress: Progress) -> str:
     """An image that the engine has, or that a registry gives by its digest."""
-    from docker.errors import APIError, ImageNotFound
+    from docker.errors import APIError, NotFound
 
     reference = plan.base.reference or plan.base.digest
     if "@sha256:" not in reference and not reference.startswith("sha256:"):
@@ -134,7 +134,7 @@ def _by_reference(api: APIClient, plan: Plan, progress: Progress) -> str:
         )
     try:
         return str(api.inspect_image(reference)["Id"])
-    except ImageNotFound:
+    except NotFound:
         pass
     if plan.base.kind == "host-closure" or "@" not in reference:
         raise EnvironmentNotRebuilt(
@@ -160,7 +160,7 @@ def _by_reference(api: APIClient, plan: Plan, progress: Progress) -> str:
 
 def _from_layout(api: APIClient, plan: Plan, progress: Progress) -> str:
     """Load the carried base, unless the engine has it; its image id."""
-    from docker.errors import APIError, ImageNotFound
+    from docker.errors import APIError, NotFound
 
     assert plan.layout is not None
     layout = plan.layout()
@@ -169,7 +169,7 @@ def _from_layout(api: APIClient, plan: Plan, progress: Progress) -> str:
     image = f"sha256:{config}"
     try:
         api.inspect_image(image)
-    except ImageNotFound:
+    except NotFound:
         progress.say("loading the base that the bundle carries")
         try:
             for line in api.load_image(_archive(blobs, config, layers)):

@@ -1,4 +1,4 @@
-"""Building an environment in Docker: the base, plus one layer with the virtual environment. No Dockerfile is run.
+"""Building an environment's image: the base, plus one layer with the virtual environment. No Dockerfile is run.
 
 Wheels and tools are mounted, never copied into a layer. The image is named by the environment id and carries the
 full id as a label, so that a second replay builds nothing.
@@ -6,15 +6,18 @@ full id as a label, so that a second replay builds nothing.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook.engine import container, docker_base, install, owner
+from runbook.engine.daemon import PODMAN, Daemon
 from runbook.engine.interface import Built, Plan
 from runbook.engine.lock import alone
 from runbook.errors import EnvironmentNotRebuilt
@@ -36,21 +39,21 @@ _HIDDEN = ("/tmp", "/run", "/proc", "/sys", "/dev")  # noqa: S108
 _TAIL = 4000
 
 
-def build(api: APIClient, plan: Plan, progress: Progress) -> Built:
+def build(daemon: Daemon, engine: str, plan: Plan, progress: Progress) -> Built:
     """Find the environment, or make it. Raises EnvironmentNotRebuilt, NeedMissing, BundleRejected."""
-    name = _name(plan.environment_id)
+    api, name = daemon.api, _name(plan.environment_id)
     if (found := _find(api, name, plan.environment_id)) is not None:
-        return _built(plan, found, cached=True)
+        return _built(engine, plan, found, cached=True)
     with alone(plan.environment_id):
         if (found := _find(api, name, plan.environment_id)) is not None:
-            return _built(plan, found, cached=True)
+            return _built(engine, plan, found, cached=True)
         base = docker_base.obtain(api, plan, progress)
         progress.say("building the environment, offline")
-        _install(api, plan, base, name)
+        _install(daemon, plan, base, name)
     found = _find(api, name, plan.environment_id)
     if found is None:
         raise EnvironmentNotRebuilt("the engine did not keep the image", name, id="image-lost")
-    return _built(plan, found, cached=False)
+    return _built(engine, plan, found, cached=False)
 
 
 def is_built(api: APIClient, environment_id: str) -> bool:
@@ -63,11 +66,11 @@ def _name(environment_id: str) -> str:
 
 
 def _find(api: APIClient, name: str, environment_id: str) -> dict[str, Any] | None:
-    from docker.errors import ImageNotFound
+    from docker.errors import NotFound
 
     try:
         found: dict[str, Any] = api.inspect_image(name)
-    except ImageNotFound:
+    except NotFound:
         return None
     return found if _labels(found).get(_ID_LABEL) == environment_id else None
 
@@ -76,10 +79,10 @@ def _labels(image: dict[str, Any]) -> dict[str, str]:
     return (image.get("Config") or {}).get("Labels") or {}
 
 
-def _built(plan: Plan, image: dict[str, Any], *, cached: bool) -> Built:
+def _built(engine: str, plan: Plan, image: dict[str, Any], *, cached: bool) -> Built:
     here = _labels(image).get(_PYTHON_LABEL, "")
     return Built(
-        engine="docker",
+        engine=engine,
         handle=str(image["Id"]),
         cached=cached,
         python=PYTHON,
@@ -98,10 +101,11 @@ def minor(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
 
-def _install(api: APIClient, plan: Plan, base: docker_base.BaseImage, name: str) -> None:
+def _install(daemon: Daemon, plan: Plan, base: docker_base.BaseImage, name: str) -> None:
     """Install into a container of the base and keep its one layer as the image `name`."""
     from docker.types import Mount
 
+    api = daemon.api
     with owner.scratch() as folder:
         tools = [(path, f"{_FOLDER}/{target}") for target, path in _tools(plan, folder).items()]
         host = {
@@ -122,12 +126,13 @@ def _install(api: APIClient, plan: Plan, base: docker_base.BaseImage, name: str)
                 _FOLDER,
                 minor(plan.interpreter.version),
             ]
-            with container.created(api, base.id, host, entrypoint=command, user="0:0", working_dir="/") as made:
+            with container.created(daemon, base.id, host, entrypoint=command, user="0:0", working_dir="/") as made:
                 if not _exists(api, made, python):
                     continue
+                _make_folders(api, made)
                 ended = container.run(api, made, stdout=out, stderr=err)
                 told = _told(out, err, ended.exit_code, plan)
-                _commit(api, made, name, plan=plan, told=told, base=base)
+                _commit(daemon, made, name, plan=plan, told=told, base=base)
                 return
     raise EnvironmentNotRebuilt(
         f"the base has no Python {minor(plan.interpreter.version)}",
@@ -183,6 +188,21 @@ def _exists(api: APIClient, name: str, path: str) -> bool:
     return True
 
 
+def _make_folders(api: APIClient, name: str) -> None:
+    """Make what must be there before the start, each as every Linux has it.
+
+    The folder above the environment, because root without a capability may not where Podman closes `/`; and
+    `/tmp`, because what is mounted over it takes the mode of what lies there.
+    """
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for path, mode in ((TARGET.rpartition("/")[0], 0o755), ("/tmp", 0o1777)):  # noqa: S108
+            folder = tarfile.TarInfo(path.lstrip("/"))
+            folder.type, folder.mode = tarfile.DIRTYPE, mode
+            tar.addfile(folder)
+    api.put_archive(name, "/", archive.getvalue())
+
+
 def _told(out: Tail, err: Tail, code: int, plan: Plan) -> dict[str, str]:
     """What the installer told. Raises EnvironmentNotRebuilt with its own words when it failed."""
     try:
@@ -198,6 +218,10 @@ def _told(out: Tail, err: Tail, code: int, plan: Plan) -> dict[str, str]:
         )
     if code or not told:
         raise not_installed(err.text() or out.text(), code)
+    if any(not value.isprintable() for value in told.values()):
+        raise EnvironmentNotRebuilt(
+            "the base's Python does not say what it is", told["python"], id="base-python-odd"
+        )
     if any(told["prefix"] == hidden or told["prefix"].startswith(hidden + "/") for hidden in _HIDDEN):
         raise EnvironmentNotRebuilt(
             "the base keeps its Python in a folder that the sandbox replaces",
@@ -220,7 +244,7 @@ def not_installed(said: str, code: int) -> EnvironmentNotRebuilt:
 
 
 def _commit(
-    api: APIClient,
+    daemon: Daemon,
     container_name: str,
     name: str,
     *,
@@ -237,19 +261,30 @@ def _commit(
         # Containers that somebody makes from this image must not look as if they were ours to remove.
         owner.LABEL: "",
     }
+    user, activated = "65534:65534", _activated(path)
     config = {
-        "Env": [f"{key}={value}" for key, value in {**base.variables, **_activated(path)}.items()],
+        "Env": [f"{key}={value}" for key, value in {**base.variables, **activated}.items()],
         # Empty and not absent: what is absent would be the installer's.
         "Entrypoint": [],
         "Cmd": ["python"],
         "Healthcheck": {"Test": ["NONE"]},
-        "User": "65534:65534",
+        "User": user,
         "WorkingDir": "/",
         "Labels": labels,
     }
+    changes = [
+        *(f"LABEL {key}={value}" for key, value in labels.items()),
+        *(f"ENV {key}={value}" for key, value in activated.items()),
+        "ENTRYPOINT []",
+        'CMD ["python"]',
+        f"USER {user}",
+    ]
     repository, _, tag = name.partition(":")
     with owner.uninterrupted():
-        api.commit(container_name, repository=repository, tag=tag, pause=False, conf=config)
+        # Podman ignores the configuration, keeps the base's variables, and takes a change's value as it stands;
+        # Docker would expand it.
+        how: dict[str, Any] = {"changes": changes} if daemon.product == PODMAN else {"conf": config}
+        daemon.api.commit(container_name, repository=repository, tag=tag, pause=False, **how)
 
 
 def _activated(path: str) -> dict[str, str]:

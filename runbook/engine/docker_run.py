@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import contextlib
 import os
-import resource
 import shutil
 import signal
 import stat
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook.engine import container, docker_base, enter, gpu, owner, placement
-from runbook.engine.daemon import Daemon
+from runbook.engine.daemon import PODMAN, Daemon
 from runbook.engine.docker_build import PREFIX_LABEL, TARGET, Tail
 from runbook.engine.growth import Growth
 from runbook.engine.interface import Built, Limits, Sandbox
@@ -33,11 +32,10 @@ from runbook.model.text import printable
 from runbook.progress import Progress
 
 if TYPE_CHECKING:
-    from docker.types import Mount, Ulimit
+    from docker.types import Mount
 
 BIN = f"{TARGET}/bin"
 _NOBODY = 65534
-_OPEN_FILES = 16384
 _MEMORY_SHARE = 0.9
 """Share of the machine's memory that a job gets when no limit is asked for."""
 _PROBE_CAP = 64 << 20
@@ -49,6 +47,7 @@ def run(daemon: Daemon, built: Built, sandbox: Sandbox, progress: Progress) -> E
     image = daemon.api.inspect_image(built.handle)
     known = docker_base.read_variables(image["Config"])
     if sandbox.gpus:
+        gpu.check_engine(daemon.product)
         progress.say(gpu.WARNING)
         gpu.check(known)
     place = placement.place(sandbox, image["Config"]["Labels"][PREFIX_LABEL], BIN)
@@ -70,12 +69,12 @@ def run(daemon: Daemon, built: Built, sandbox: Sandbox, progress: Progress) -> E
             # Processes of one job find each other by their host's name, which nobody else resolves here.
             "extra_hosts": {_HOST: "127.0.0.1"} if sandbox.network == "none" else None,
             "mounts": [*_binds(place, folder, sandbox.watch)],
-            "tmpfs": _tmpfs(place, image, sandbox.limits, user),
+            "tmpfs": _tmpfs(daemon, place, image, sandbox.limits, user),
             "device_requests": gpu.request() if sandbox.gpus else None,
         }
         growth = Growth(lent, sandbox.limits.output_bytes)
         with container.created(
-            daemon.api,
+            daemon,
             built.handle,
             host,
             entrypoint=[built.python, "-I", "-S", "-B", f"{placement.FOLDER}/enter.py"],
@@ -94,12 +93,12 @@ def run(daemon: Daemon, built: Built, sandbox: Sandbox, progress: Progress) -> E
                 broken=growth.broken,
             )
     return Execution(
-        outcome=_outcome(ended, sandbox.limits),
+        outcome=_outcome(ended, sandbox.limits, unsaid=daemon.product == PODMAN),
         resources=_resources(ended.usage),
         stdout=sandbox.stdout,
         stderr=sandbox.stderr,
         substitutions=place.substitutions,
-        findings=tuple(_findings(stdout, stderr)),
+        findings=(*_reached(ended, sandbox.limits), *_findings(stdout, stderr)),
     )
 
 
@@ -123,13 +122,13 @@ def probing(
         host = _limits(daemon, Limits()) | {
             "network_mode": "none",
             "mounts": [Mount(placement.FOLDER, str(folder), type="bind", read_only=True)],
-            "tmpfs": _scratch_mounts(image, Limits(), user),
+            "tmpfs": _scratch_mounts(daemon, image, Limits(), user),
         }
         # As a file and not by -c: the text may be longer than one argument can be.
         command = [built.python, "-B", f"{placement.FOLDER}/probe.py"]
         variables = {**given, "HOME": "/tmp"}  # noqa: S108 - the container's own, in memory
         with container.created(
-            daemon.api, built.handle, host, entrypoint=command, user=user, environment=variables, working_dir="/"
+            daemon, built.handle, host, entrypoint=command, user=user, environment=variables, working_dir="/"
         ) as name:
             running = pool.submit(container.run, daemon.api, name, stdout=out, stderr=err, time_s=600)
 
@@ -157,16 +156,7 @@ def _user(daemon: Daemon) -> str:
 
 def _limits(daemon: Daemon, limits: Limits) -> dict[str, Any]:
     """Bounds and the rest that every container of a job has."""
-    from docker.types import Ulimit
-
     memory = limits.memory_bytes or int(daemon.memory_bytes * _MEMORY_SHARE)
-    # The engine may be unable to raise its own limit; ours is the best guess at it.
-    files = min(_OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-    bounds: list[Ulimit] = [
-        Ulimit(name="nofile", soft=files, hard=files),
-        Ulimit(name="fsize", soft=limits.output_bytes, hard=limits.output_bytes),
-        Ulimit(name="core", soft=0, hard=0),
-    ]
     return {
         "read_only": True,
         "init": True,
@@ -176,7 +166,7 @@ def _limits(daemon: Daemon, limits: Limits) -> dict[str, Any]:
         "memswap_limit": memory,
         "nano_cpus": int(min(limits.cpus, daemon.cpus) * 1e9) if limits.cpus else None,
         "shm_size": limits.shm_bytes,
-        "ulimits": bounds,
+        "ulimits": container.ulimits(fsize=limits.output_bytes, core=0),
     }
 
 
@@ -190,19 +180,32 @@ def _binds(place: placement.Placement, folder: Path, watch: Path | None) -> Iter
         yield Mount(bind.target, str(Path(bind.source).resolve()), type="bind", read_only=bind.read_only)
 
 
-def _tmpfs(place: placement.Placement, image: Mapping[str, Any], limits: Limits, user: str) -> dict[str, str]:
+def _tmpfs(
+    daemon: Daemon, place: placement.Placement, image: Mapping[str, Any], limits: Limits, user: str
+) -> dict[str, str]:
     """Folders in memory: /tmp, HOME, trees of links, and every VOLUME of the image, which would be unbounded."""
-    mounts = _scratch_mounts(image, limits, user)
+    mounts = _scratch_mounts(daemon, image, limits, user)
     for target in (place.home, *place.tmpfs):
-        mounts[target] = mounts["/tmp"].replace("mode=1777", "mode=0755")  # noqa: S108
+        if not target.startswith("/tmp/"):  # noqa: S108
+            mounts[target] = _memory(daemon, limits, user, "0755")
     taken = {bind.target for bind in place.binds}
     return {target: options for target, options in mounts.items() if target not in taken}
 
 
-def _scratch_mounts(image: Mapping[str, Any], limits: Limits, user: str) -> dict[str, str]:
-    uid, _, gid = user.partition(":")
-    options = f"rw,nosuid,nodev,size={limits.tmp_bytes},mode=1777,uid={uid},gid={gid}"
+def _scratch_mounts(daemon: Daemon, image: Mapping[str, Any], limits: Limits, user: str) -> dict[str, str]:
+    options = _memory(daemon, limits, user, "1777")
     return dict.fromkeys(("/tmp", *(image["Config"].get("Volumes") or ())), options)  # noqa: S108
+
+
+def _memory(daemon: Daemon, limits: Limits, user: str, mode: str) -> str:
+    """Options of a folder in memory that the job's user may fill."""
+    # What is compiled there is loaded from there, as on the original machine; the working folder is no different.
+    options = f"rw,exec,nosuid,nodev,size={limits.tmp_bytes}"
+    if daemon.product == PODMAN:
+        # It knows no owner, and would fill the folder with what the image has there.
+        return f"{options},mode=1777,notmpcopyup"
+    uid, _, gid = user.partition(":")
+    return f"{options},mode={mode},uid={uid},gid={gid}"
 
 
 @contextlib.contextmanager
@@ -297,7 +300,8 @@ def _check_readable(sandbox: Sandbox, user: str) -> None:
                 )
 
 
-def _outcome(ended: container.Ended, limits: Limits) -> Outcome:
+def _outcome(ended: container.Ended, limits: Limits, *, unsaid: bool) -> Outcome:
+    """unsaid: the engine may keep to itself that memory ran out."""
     code = ended.exit_code
     # docker-init passes a signal on as 128 + its number, as a shell does.
     ended_by = _signal_name(code - 128) if 128 < code <= 192 else ""
@@ -311,6 +315,8 @@ def _outcome(ended: container.Ended, limits: Limits) -> Outcome:
         status, reason = "killed", "it needed more memory than the sandbox has"
     elif ended_by:
         status = "killed"
+        if ended_by == "SIGKILL" and unsaid:
+            reason = "it needed more memory than the sandbox has, or killed itself: the engine does not say which"
     else:
         status = "failed" if code else "completed"
     started, finished = _time(ended.started), _time(ended.finished)
@@ -343,22 +349,32 @@ def _text(moment: datetime) -> str:
 
 
 def _resources(usage: container.Usage) -> Resources:
-    def sampled(value: Any) -> Fact[Any]:
+    def sampled(value: Any, how: str = "a lower bound") -> Fact[Any]:
         if not usage.samples:
             return missing("the job ended before the engine could be asked")
         if value is None:
             return missing("the engine does not count it here")
-        return inferred(value, "sampled: a lower bound")
+        return inferred(value, f"sampled: {how}")
 
     return Resources(
         cpu_user_s=sampled(usage.cpu_user_ns / 1e9),
         cpu_system_s=sampled(usage.cpu_system_ns / 1e9),
-        peak_rss_bytes=sampled(usage.peak_rss),
+        peak_rss_bytes=sampled(usage.peak_rss, "with the page cache" if usage.with_cache else "a lower bound"),
         read_bytes=sampled(usage.read_bytes),
         written_bytes=sampled(usage.written_bytes),
         peak_processes=sampled(usage.peak_processes or None),
         peak_gpu_memory_bytes=missing("the engine does not count it"),
     )
+
+
+def _reached(ended: container.Ended, limits: Limits) -> Iterator[Finding]:
+    """Bounds that the job came up against without being ended by them."""
+    if ended.out_of_memory:
+        text = "processes of the job were killed because it needed more memory than the sandbox has"
+        yield Finding(id="memory-ran-out", level="warning", text=text)
+    if ended.usage.peak_processes >= limits.pids:
+        text = f"the job had all the {limits.pids} processes that the sandbox allows"
+        yield Finding(id="processes-ran-out", level="warning", text=text)
 
 
 def _findings(stdout: Log, stderr: Log) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
+from runbook.engine.daemon import PODMAN
 from runbook.errors import EnvironmentNotRebuilt, NeedMissing
 
 if TYPE_CHECKING:
@@ -27,6 +28,17 @@ _NVIDIA = re.compile(
     r"NVIDIA_(VISIBLE_DEVICES=(all|void|none|[0-9,]+)|DRIVER_CAPABILITIES=[a-z,]+"
     r"|REQUIRE_CUDA=[^/]*|PRODUCT_NAME=.*|[A-Z0-9_]*VERSION=[0-9A-Za-z.+-]*)"
 )
+
+
+def check_engine(product: str) -> None:
+    """Refuse an engine that would run the job without a GPU and say nothing."""
+    if product == PODMAN:
+        raise NeedMissing(
+            "Podman gives no GPU to a container that is made through its Docker API",
+            "its DeviceRequests are ignored",
+            hint="replay with --engine docker",
+            id="no-gpu-in-engine",
+        )
 
 
 def request() -> list[DeviceRequest]:

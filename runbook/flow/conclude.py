@@ -19,6 +19,7 @@ from runbook.digest.beneath import open_beneath
 from runbook.engine.interface import Built, Engine
 from runbook.engine.placement import WORKSPACE
 from runbook.flow import artifacts, downloads, logged, stages, watched
+from runbook.flow.attempts import attempts
 from runbook.flow.compose import Declared, Looked, compose
 from runbook.launch.logged import read_logged
 from runbook.launch.metrics import encode_series, read_metrics
@@ -32,6 +33,7 @@ from runbook.model.execution import Execution
 from runbook.model.fact import inferred, missing, observed
 from runbook.model.metric import Tolerance
 from runbook.model.record import Finding, Record, offline
+from runbook.model.watch import Watched
 from runbook.observe.interface import Context
 from runbook.observe.packages import read_packages
 from runbook.observe.probing import Probe, framework_versions, parse_probe, read_interpreter
@@ -174,7 +176,14 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
             inputs=ended.inputs,
             outputs=outputs,
             readings=readings,
-            findings=[*behind.values(), *absent, *said.findings, *refused, *stages.findings(how)],
+            findings=[
+                *behind.values(),
+                *absent,
+                *said.findings,
+                *refused,
+                *_attempts(raw, ended),
+                *stages.findings(how),
+            ],
             seeds=watched.seeds(raw) if raw else (),
             watch=observed(watched.in_record(raw, (), probe)[0])
             if raw
@@ -197,6 +206,15 @@ def _behind(work: Path, path: str) -> Finding | None:
         text = f"{path} is or lies behind a link, or is no regular file: it was not read"
         return Finding(id="output-not-a-file", level="warning", text=text)
     return None
+
+
+def _attempts(raw: Watched | None, ended: Ended) -> list[Finding]:
+    """What the job tried beyond its sandbox; on this machine itself nothing is beyond it."""
+    if raw is None or ended.engine.name == "local":
+        return []
+    job = ended.bundle.record.job
+    variables = {v.name: v.value for v in job.variables}
+    return list(attempts(raw, job.root, variables, network=ended.network))
 
 
 def _environment(original: Environment, probe: Probe) -> Environment:

@@ -87,7 +87,7 @@ def refuse(preflight: Preflight, despite: Collection[str]) -> tuple[str, ...]:
 
 
 def find_engine(wanted: str) -> Engine:
-    """The engine of this name; `auto`: the first that isolates, else `local`."""
+    """The engine of this name; `auto`: the first that isolates, Docker before any other, else `local`."""
     engines: dict[str, Engine] = members("engine")
     if wanted != "auto":
         if wanted not in engines:
@@ -98,7 +98,7 @@ def find_engine(wanted: str) -> Engine:
                 f"the {wanted} engine cannot be used", reason, hint=engines[wanted].hint(), id="engine-missing"
             )
         return engines[wanted]
-    for name, engine in engines.items():
+    for name, engine in sorted(engines.items(), key=lambda item: item[0] != "docker"):
         if name != "local" and not engine.available():
             return engine
     return engines["local"]

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from runbook.report.interface import Report
 
 
+_ENDED = {"failed": "failed", "killed": "was killed", "timeout": "ran out of time"}
+
+
 @dataclass(frozen=True)
 class Choices:
     """How to replay."""
@@ -140,8 +143,8 @@ def replay(path: Path, choices: Choices, progress: Progress = SILENT) -> Replaye
     if execution.outcome.status != "completed":
         code = execution.outcome.exit_code.text()
         raise JobFailed(
-            f"the job {execution.outcome.status} on replay, exit code {code}",
-            _last_line(folder.stderr) or execution.outcome.signal,
+            f"the job {_ENDED[execution.outcome.status]} on replay, exit code {code}",
+            execution.outcome.reason or _last_line(folder.stderr) or execution.outcome.signal,
             hint=f"its output: {folder.stderr}",
         )
     assert report.comparison is not None

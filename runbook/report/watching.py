@@ -81,7 +81,9 @@ def _reached(seen: Watched) -> list[tuple[str, Cell]]:
     programs = list(dict.fromkeys(one.executable or one.argv[0] for one in seen.subprocesses if one.argv))
     if programs:
         found.append(("Programs started", Cell(_some(programs))))
-    reached = list(dict.fromkeys(one.url or f"{one.host}:{one.port}" for one in seen.connections))
+    reached = list(
+        dict.fromkeys(one.url or (f"{one.host}:{one.port}" if one.port else one.host) for one in seen.connections)
+    )
     if reached:
         found.append(("Network reached for", Cell(_some(reached))))
     return found

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from interpreter_base import base_tag, make_layout, python_path
 
+from runbook.engine.docker_api import ApiEngine
 from runbook.engine.interface import Built, Engine, Limits, Plan, Sandbox
 from runbook.model.code import Shape
 from runbook.model.environment import Base, Interpreter
@@ -27,8 +28,16 @@ ROOT = "/home/alice/project"
 
 
 def engine_names() -> list[Any]:
-    """Every engine of the family; one that needs a daemon is marked, any other runs everywhere."""
-    return [pytest.param(n, marks=pytest.mark.docker if n == "docker" else ()) for n in members("engine")]
+    """Every engine of the family; one that needs a daemon is marked by its name, any other runs everywhere."""
+    return [
+        pytest.param(name, marks=getattr(pytest.mark, name) if isinstance(engine, ApiEngine) else ())
+        for name, engine in members("engine").items()
+    ]
+
+
+def container_engines() -> list[Any]:
+    """Engines whose sandbox is a container."""
+    return [parameter for parameter in engine_names() if parameter.marks]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -138,15 +147,15 @@ def builds(plan: Plan) -> Iterator[Builds]:
 
 
 def remove_image(name: str) -> None:
-    """Remove an image, if there is an engine that has it."""
-    from docker.errors import ImageNotFound
+    """Remove an image from every engine that has it."""
+    from docker.errors import NotFound
 
-    from runbook.engine.daemon import Absent, find
+    from runbook.engine.daemon import Daemon
 
-    engine = find()
-    if not isinstance(engine, Absent):
-        with contextlib.suppress(ImageNotFound):
-            engine.api.remove_image(name, force=True)
+    for engine in members("engine").values():
+        if isinstance(engine, ApiEngine) and isinstance(found := engine.find(), Daemon):
+            with contextlib.suppress(NotFound):
+                found.api.remove_image(name, force=True)
 
 
 @dataclass

@@ -62,6 +62,49 @@ def test_the_table_goes_to_stdout_and_a_line_is_not_folded(runbook_cli: Cli) -> 
     assert lines[-1] == "This machine can capture and replay bundles."
 
 
+def test_an_engine_of_another_kind_is_named_and_not_taken(runbook_cli: Cli, tmp_path: Path) -> None:
+    from engine_proxy import answering
+
+    with answering(tmp_path / "p.sock", podman=True) as socket:
+        found = checks(runbook_cli, DOCKER_HOST=f"unix://{socket}")
+    assert found["engine docker"]["state"] == "missing"
+    assert "answers Podman" in found["engine docker"]["found"]
+    assert "--engine podman" in found["engine docker"]["mend"]
+    assert "Podman 4.3.1" in found["engine podman"]["found"]
+
+
+def test_what_the_engine_cannot_bound_is_said(runbook_cli: Cli, tmp_path: Path) -> None:
+    from engine_proxy import answering
+
+    with answering(tmp_path / "d.sock", PidsLimit=False, MemoryLimit=False) as socket:
+        found = checks(runbook_cli, DOCKER_HOST=f"unix://{socket}")
+    assert "cannot bound memory, processes here" in found["engine docker"]["found"]
+
+
+@pytest.mark.podman
+def test_podman_here_is_named_with_version_and_storage(runbook_cli: Cli) -> None:
+    found = checks(runbook_cli)
+    assert found["engine podman"]["found"].startswith("Podman ")
+    assert found["environments in podman"]["state"] == "ok"
+
+
 @pytest.mark.docker
 def test_the_engine_here_is_named_with_version_and_storage(runbook_cli: Cli) -> None:
     assert "Docker Engine" in checks(runbook_cli)["engine docker"]["found"]
+
+
+def test_a_replay_left_to_choose_takes_docker_before_podman_and_podman_before_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine_proxy import answering
+
+    from runbook.flow.preflight import find_engine
+
+    with answering(tmp_path / "d.sock") as docker, answering(tmp_path / "p.sock", podman=True) as podman:
+        monkeypatch.setenv("CONTAINER_HOST", f"unix://{podman}")
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{docker}")
+        assert find_engine("auto").name == "docker"
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+        assert find_engine("auto").name == "podman"
+        monkeypatch.setenv("CONTAINER_HOST", f"unix://{tmp_path}/no.sock")
+        assert find_engine("auto").name == "local"

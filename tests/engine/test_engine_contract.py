@@ -10,6 +10,8 @@ import pytest
 from engine_driver import start_driver, wait_for
 
 from runbook.engine import owner
+from runbook.engine.daemon import Daemon
+from runbook.engine.docker_api import ApiEngine
 from runbook.engine.interface import Limits, Mount, Plan
 from runbook.errors import EnvironmentNotRebuilt
 from runbook.model.code import Link, Shape
@@ -195,6 +197,17 @@ def test_an_input_inside_the_project_is_where_the_job_looks(runner: Runner, tmp_
 
 
 @every_engine
+def test_what_is_compiled_into_a_scratch_folder_is_loaded_from_there(runner: Runner) -> None:
+    # As the just-in-time compilers of frameworks do, below TMPDIR and HOME.
+    code = (
+        "import ctypes, os, shutil, tempfile, _ctypes\n"
+        "for place in (tempfile.gettempdir() + '/1.so', os.path.expanduser('~/2.so')):\n"
+        "  shutil.copy(_ctypes.__file__, place); ctypes.CDLL(place); print('loaded')"
+    )
+    assert runner.output(code, variables={"HOME": "/home/alice"}).split() == ["loaded", "loaded"]
+
+
+@every_engine
 def test_resources_are_measured_or_say_why_not(runner: Runner) -> None:
     code = "import time\nx = bytearray(64 << 20)\nt = time.time()\nwhile time.time() - t < 1.5: pass"
     resources = runner.python(code).resources
@@ -249,16 +262,14 @@ def left_behind(runner: Runner, pid: int) -> list[str]:
     found = [
         p.name for p in Path(tempfile.gettempdir()).iterdir() if p.name.startswith("runbook-") and part in p.name
     ]
-    if runner.engine.name == "docker":
-        from runbook.engine.daemon import Daemon, find
-
-        engine = find()
-        assert isinstance(engine, Daemon)
-        listed = engine.api.containers(all=True, filters={"label": owner.LABEL})
+    if isinstance(runner.engine, ApiEngine):
+        daemon = runner.engine.find()
+        assert isinstance(daemon, Daemon)
+        listed = daemon.api.containers(all=True, filters={"label": owner.LABEL})
         found += [c["Names"][0] for c in listed if part in c["Labels"][owner.LABEL]]
     return found
 
 
 def test_every_engine_is_found_by_the_registry() -> None:
-    assert {"docker", "local"} <= set(members("engine"))
+    assert {"docker", "local", "podman"} <= set(members("engine"))
     assert os.environ["XDG_CACHE_HOME"]

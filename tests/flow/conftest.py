@@ -66,9 +66,9 @@ class Project:
         done = subprocess.run(**self._call(arguments, env), stdin=stdin, check=False)
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+    def start(self, *arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         """Start the real executable."""
-        call = self._call(arguments, None)
+        call = self._call(arguments, env)
         del call["capture_output"]
         return subprocess.Popen(**call, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole check: static checks, then the tests with a Docker engine where one can be had.
+# The whole check: static checks, then the tests with a Docker and a Podman engine where they can be had.
 # Arguments go to pytest. pytest's closing line comes last; any failure makes the exit code non-zero.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
@@ -16,7 +16,7 @@ else
 fi
 
 echo "==> Docker engine"
-if engine=$(tests/support/docker_engine.sh); then
+if engine=$(tests/support/engine.sh docker); then
   [[ -n $engine ]] && export DOCKER_HOST=$engine
   export RUNBOOK_REQUIRE_DOCKER=${RUNBOOK_REQUIRE_DOCKER:-1}
   echo "reachable at ${DOCKER_HOST:-the default socket}"
@@ -26,6 +26,16 @@ else
   if [[ ${RUNBOOK_REQUIRE_DOCKER:-0} == 1 ]]; then
     status=1
   fi
+fi
+
+echo "==> Podman engine"
+if engine=$(tests/support/engine.sh podman); then
+  export CONTAINER_HOST=$engine RUNBOOK_REQUIRE_PODMAN=${RUNBOOK_REQUIRE_PODMAN:-1}
+  echo "reachable at $CONTAINER_HOST"
+else
+  echo "NOT RUN: every test marked podman, because no Podman engine is reachable and none could be started." >&2
+  echo "         Replay with --engine podman is untested in this run." >&2
+  [[ ${RUNBOOK_REQUIRE_PODMAN:-0} == 1 ]] && status=1
 fi
 
 echo "==> pytest"

@@ -166,6 +166,10 @@ def _connect(args):
     address = args[1]
     if isinstance(address, tuple) and len(address) >= 2 and isinstance(address[1], int):
         log.emit_once("C", address[0], address[1], "", "", "")
+    elif isinstance(address, (str, bytes)) and address:
+        name = os.fsdecode(address)
+        if name[-5:] == ".sock" and any(engine in name for engine in ("docker", "podman", "containerd")):
+            log.emit_once("C", name, 0, "", "", "")
 
 
 def _lookup(args):
