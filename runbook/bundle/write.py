@@ -94,10 +94,15 @@ class BundleWriter:
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise UsageError("not a regular file", source, hint="leave it out", id="not-a-file")
-            entry = self._add(name, file)
+            return self.add_stream(name, file, sha256=sha256, source=source)
+
+    def add_stream(self, name: str, file: BinaryIO, *, sha256: str = "", source: Path | None = None) -> Entry:
+        """The same with what an open file holds; source: what it is called in an error."""
+        entry = self._add(name, file)
         if sha256 and entry.sha256 != sha256:
-            hint = "capture again when nothing writes to it"
-            raise UsageError("the file changed while it was frozen", source, hint=hint, id="changed-meanwhile")
+            hint = "do it again when nothing writes to it"
+            what = "the file changed while it was frozen"
+            raise UsageError(what, source or name, hint=hint, id="changed-meanwhile")
         return entry
 
     def add_bytes(self, name: str, data: bytes) -> Entry:

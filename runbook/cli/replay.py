@@ -11,7 +11,8 @@ from types import FrameType
 import click
 
 from runbook.cli.console import TerminalProgress, out
-from runbook.errors import Terminated, UsageError
+from runbook.cli.options import data_places
+from runbook.errors import Terminated
 
 
 @click.command()
@@ -67,7 +68,7 @@ def command(
     choices = flow.Choices(
         engine=engine,
         tolerances=tuple(config.parse_tolerance(text) for text in tolerances),
-        data=dict(_data(text) for text in data),
+        data=data_places(data),
         limits=Limits(
             memory_bytes=None if memory is None else config.parse_size(memory), cpus=cpus, time_s=time_limit
         ),
@@ -107,10 +108,3 @@ def _cleaning_up() -> Iterator[None]:
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise Terminated
-
-
-def _data(text: str) -> tuple[str, str]:
-    name, equals, path = text.partition("=")
-    if not name or not equals or not path:
-        raise UsageError("not a place for data", text, hint="--data NAME=PATH", id="data-option")
-    return name, path
