@@ -29,6 +29,7 @@ LOCK: Final = "data/lock"
 REQUIREMENTS: Final = "data/lock/requirements.txt"
 OS_PACKAGES: Final = "data/lock/os-packages"
 WHEELS: Final = "data/lock/wheels"
+LIBRARIES: Final = "data/lock/libraries"
 IMAGE: Final = "data/image"
 CODE: Final = "data/code"
 CODE_MANIFEST: Final = "data/code.manifest"
@@ -63,6 +64,11 @@ def input_file(name: str, path: str) -> str:
 def input_manifest(name: str) -> str:
     """Bundle path of an input's manifest."""
     return f"{INPUTS}/{name}.manifest"
+
+
+def library_file(soname: str) -> str:
+    """Bundle path of a shared library that the base may lack."""
+    return f"{LIBRARIES}/{soname}"
 
 
 def output_file(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from runbook.bundle import layout
 from runbook.bundle.read import Bundle, open_bundle
 from runbook.errors import BundleRejected
 from runbook.model import manifest, requirements
+from runbook.model.carrying import held_libraries, held_wheels, lacks
 from runbook.model.data import Input, Output
 from runbook.model.environment import environment_id
 from runbook.model.manifest import Entry
@@ -43,6 +45,10 @@ class Verification:
     warnings: tuple[str, ...]
     attestations: int
     """How many there are; none was checked."""
+    lacks: tuple[str, ...] = ()
+    """What a replay has to find outside of the bundle, one phrase each."""
+    packed_from: str = ""
+    """Id of the bundle that it was packed from, as it says itself."""
 
 
 def verify(path: Path, quick: bool = False, progress: Progress = SILENT) -> Verification:
@@ -64,6 +70,7 @@ def verify_opened(bundle: Bundle, quick: bool = False, progress: Progress = SILE
     warnings = [*_check_code(bundle, record)]
     for one in record.inputs:
         warnings += _check_input(bundle, one)
+    _check_origin(record)
     _check_outputs(bundle, record.outputs)
     _check_stdin(record)
     _check_lock(bundle, record)
@@ -80,6 +87,8 @@ def verify_opened(bundle: Bundle, quick: bool = False, progress: Progress = SILE
         checked=tuple(checked),
         warnings=tuple(warnings),
         attestations=len(bundle.attestations),
+        lacks=lacks(record),
+        packed_from=record.packed_from,
     )
 
 
@@ -120,6 +129,12 @@ def _check_stdin(record: Record) -> None:
         raise BundleRejected("the job's standard input is none of its inputs", fed.path, id="record-mismatch")
 
 
+def _check_origin(record: Record) -> None:
+    """A bundle that was packed from another names it by an id."""
+    if record.packed_from and not re.fullmatch(r"[0-9a-f]{64}", record.packed_from):
+        raise BundleRejected("it was packed from what is no bundle id", record.packed_from, id="record-mismatch")
+
+
 def _check_outputs(bundle: Bundle, outputs: Iterable[Output]) -> None:
     for one in outputs:
         if one.stored == "embedded" and (
@@ -134,8 +149,8 @@ def _check_lock(bundle: Bundle, record: Record) -> None:
         raise BundleRejected("not the lock that the record names", layout.REQUIREMENTS, id="record-mismatch")
     if lock is not None:
         requirements.parse_requirements(bundle.read(layout.REQUIREMENTS, requirements.CAP))
-    wheels = [Entry(wheel.file, wheel.size, wheel.sha256) for wheel in (lock.carried if lock else ())]
-    _same_files(layout.WHEELS, wheels, bundle.below(layout.WHEELS))
+    _same_files(layout.WHEELS, held_wheels(lock) if lock else (), bundle.below(layout.WHEELS))
+    _same_files(layout.LIBRARIES, held_libraries(record.environment), bundle.below(layout.LIBRARIES))
     image = bundle.below(layout.IMAGE)
     if base is not None and base.layout:
         if base.layout.rstrip("/") != layout.IMAGE or not any(e.path == "index.json" for e in image):

@@ -100,7 +100,7 @@ class BundleWriter:
         """Write a file of what a stream holds; `what` names it in the error where it is not what it should be."""
         entry = self._add(name, source)
         if sha256 and entry.sha256 != sha256:
-            hint = "capture again when nothing writes to it"
+            hint = "do it again when nothing writes to it"
             raise UsageError(
                 "the file changed while it was frozen", what or name, hint=hint, id="changed-meanwhile"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +17,7 @@ from runbook.errors import UsageError
 if TYPE_CHECKING:
     from runbook.catalog.store import RunFolder
     from runbook.flow.capture import Captured, Choices
+    from runbook.model.carrying import Carry
     from runbook.progress import Progress
 
 _OF_A_RUN = {
@@ -36,10 +37,22 @@ _OF_A_RUN = {
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+FREEZING = ("target", "archive", "force", "carry", "offline")
+"""Parameters that `freezing` adds."""
+
 _FREEZING = (
     click.option("-o", "target", type=click.Path(path_type=Path), metavar="PATH", help="The bundle to write."),
     click.option("--zip", "archive", is_flag=True, help="One file NAME.runbook.zip instead of a folder."),
     click.option("--force", is_flag=True, help="Replace a bundle that is there."),
+    click.option(
+        "--self-contained",
+        "carry",
+        flag_value="all",
+        help="Carry all wheels, the base and all inputs: it replays with no network and no registry.",
+    ),
+    click.option(
+        "--thin", "carry", flag_value="none", help="Carry no wheel, base or input: only digests and sources."
+    ),
     click.option("--offline", is_flag=True, help="Ask no index and no registry; carry what they would give."),
 )
 
@@ -57,6 +70,8 @@ def choices_of(said: Declaration, options: dict[str, Any]) -> Choices:
     from runbook.flow.capture import Choices
 
     target: Path | None = options["target"]
+    carry: Carry = options["carry"] or "needed"
+    limit = 0 if carry == "none" else EMBED_LIMIT
     return Choices(
         target=target.absolute() if target else None,
         archive=options["archive"] or bool(target and target.name.endswith(".zip")),
@@ -64,7 +79,8 @@ def choices_of(said: Declaration, options: dict[str, Any]) -> Choices:
         offline=options["offline"],
         image=said.image,
         redact=bool(said.redact),
-        embed_limit=EMBED_LIMIT if said.embed_limit is None else said.embed_limit,
+        carry=carry,
+        embed_limit=limit if said.embed_limit is None else said.embed_limit,
         tolerances=said.tolerances,
         sources=dict(_source(text) for text in options.get("sources", ())),
     )
@@ -99,6 +115,7 @@ def command(
       runbook capture                                    the last run
       runbook capture -o result.runbook --image python:3.11-slim
       runbook capture --embed-limit 0 --source train.csv=https://data.example/train.csv
+      runbook capture --self-contained                   for a machine with no network, or in ten years
       runbook capture --command "python train.py" --log train.log --metric 'rmse=RMSE: ([0-9.]+)'
     """
     from runbook.catalog.store import find_store
@@ -108,7 +125,7 @@ def command(
 
     cwd = Path.cwd()
     root = find_root(cwd)
-    choices = {name: options.pop(name) for name in ("target", "archive", "force", "offline", "sources")}
+    choices = {name: options.pop(name) for name in (*FREEZING, "sources")}
     late = [name for name, option in _OF_A_RUN.items() if options[option]] + (["--log"] if log else [])
     said = declaration(root, cwd, options)
     progress = TerminalProgress()
@@ -163,17 +180,26 @@ def _calibrated(
         return freeze_calibrated(folder, how, plan(repeats, seeds_of(chosen), draw), choices, progress)
 
 
-def tell(captured: Captured) -> None:
-    """Say on stderr what was frozen and what a reader should know."""
+def tell_carried(sizes: Mapping[str, int], lacks: Sequence[str]) -> None:
+    """Say on stderr what a bundle's parts weigh, and what a replay has to find elsewhere."""
     from rich.filesize import decimal
 
+    for label, size in sizes.items():
+        err().print(f"  {label:<12} {decimal(size)}", markup=False)
+    for text in lacks:
+        err().print(f"  not carried  {text}", markup=False)
+    if not lacks:
+        err().print("  not carried  nothing: it is self-contained", markup=False)
+
+
+def tell(captured: Captured) -> None:
+    """Say on stderr what was frozen and what a reader should know."""
     console = err()
     console.print(f"captured {captured.path}", markup=False, style="bold")
     console.print(f"  bundle id    {captured.id}", markup=False)
     console.print(f"  base         {captured.base}", markup=False)
     console.print(f"  lock         {captured.lock}", markup=False)
-    for label, size in captured.sizes.items():
-        console.print(f"  {label:<12} {decimal(size)}", markup=False)
+    tell_carried(captured.sizes, captured.lacks)
     for finding in captured.findings:
         console.print(f"  {finding.level}: {finding.text}", markup=False, style="dim")
     console.print(f"next: runbook replay {captured.path}", markup=False, style="dim")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -97,6 +97,18 @@ def _seed(text: str) -> tuple[str, str]:
     if not name or not equals or not value:
         raise UsageError("not a seed", text, hint="--seed numpy=42", id="seed")
     return name, value
+
+
+def data_places(texts: Iterable[str]) -> dict[str, str]:
+    """Input name → PATH or URL, of `--data NAME=PATH`."""
+    return dict(map(_data_place, texts))
+
+
+def _data_place(text: str) -> tuple[str, str]:
+    name, equals, path = text.partition("=")
+    if not name or not equals or not path:
+        raise UsageError("not a place for data", text, hint="--data NAME=PATH", id="data-option")
+    return name, path
 
 
 def rebased(said: Declaration, root: Path, folder: Path) -> Declaration:

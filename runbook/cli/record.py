@@ -26,9 +26,12 @@ def blocks(record: Record, title: str) -> Iterator[Any]:
     """What is printed, section by section. title: what it is, `bundle sha256:…`."""
     from rich.text import Text
 
+    from runbook.model.carrying import lacks
+
     yield Text.assemble((line(record.name), "bold"), f"  {line(title)}", "\n")
     identity = {"kind": record.kind, "run": record.run, "experiment": record.experiment, "engine": record.engine}
     identity |= {"replay of": record.replay_of, "frozen by": f"runbook {record.runbook}"}
+    identity |= {"packed from": record.packed_from and f"sha256:{record.packed_from}"}
     yield _section("Run", [_Row(k, v, "") for k, v in identity.items() if v])
     job = [_Row("command", shlex.join(record.job.argv), "observed" if record.kind == "replay" else "")]
     job += _rows(record.job, skip=("argv", "variables", "stdin"))
@@ -41,6 +44,10 @@ def blocks(record: Record, title: str) -> Iterator[Any]:
     yield _section("Resources", _rows(record.resources))
     yield _section("Code", _rows(record.code))
     yield _section("Environment", [*_rows(record.environment), *_packages(record)])
+    if record.kind == "original" and record.environment.lock.known:
+        yield _section(
+            "Not carried", [_Row("", text, "") for text in lacks(record)], "nothing: it is self-contained"
+        )
     yield _section("Accelerators", _fact("accelerators", record.accelerators))
     yield _section("Host", _rows(record.host))
     yield _section("Seeds", [_Row(s.name, s.value, s.evidence) for s in record.seeds], "no seed was recorded")

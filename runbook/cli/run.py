@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runbook.cli.capture import freezing
+from runbook.cli.capture import FREEZING, freezing
 from runbook.cli.console import TerminalProgress, err
 from runbook.cli.options import declaration, declaring, rebased
 from runbook.cli.summary import tell_recorded
@@ -54,7 +54,7 @@ def command(
 
     cwd = Path.cwd()
     root = find_root(cwd)
-    choices = {name: options.pop(name) for name in ("target", "archive", "force", "offline")}
+    choices = {name: options.pop(name) for name in FREEZING}
     said = _job(declaration(root, cwd, options), argv, dvc, root)
     request = Request(
         argv=stages.command(said),

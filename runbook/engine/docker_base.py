@@ -165,7 +165,7 @@ def _from_layout(api: APIClient, plan: Plan, progress: Progress) -> str:
     assert plan.layout is not None
     layout = plan.layout()
     blobs = layout / "blobs" / "sha256"
-    config, layers = _image_of(layout, plan.base.digest)
+    config, layers = _image_of(layout, plan.base)
     image = f"sha256:{config}"
     try:
         api.inspect_image(image)
@@ -183,20 +183,35 @@ def _from_layout(api: APIClient, plan: Plan, progress: Progress) -> str:
     return image
 
 
-def _image_of(layout: Path, digest: str) -> tuple[str, list[str]]:
-    """Config and layers (hex) of the image in a layout: the one whose manifest, or only layer, has this digest."""
-    blobs = layout / "blobs" / "sha256"
+def _image_of(layout: Path, base: Base) -> tuple[str, list[str]]:
+    """Config and layers (hex) of the image in a layout: the one whose manifest, or only layer, has this digest.
+
+    Where the digest is that of a list of manifests, it is the one of the base's platform.
+    """
+    blobs, digest = layout / "blobs" / "sha256", base.digest
     for entry in _list(_read_json(layout / "index.json"), "manifests"):
         name = _hex(entry)
+        named = f"sha256:{name}" == digest
         manifest = _read_json(blobs / name, name)
+        if named and "manifests" in manifest:
+            name = _of_platform(manifest, base.platform)
+            manifest = _read_json(blobs / name, name)
         layers = [_hex(layer) for layer in _list(manifest, "layers")]
-        if f"sha256:{name}" == digest or [f"sha256:{layer}" for layer in layers] == [digest]:
+        if named or [f"sha256:{layer}" for layer in layers] == [digest]:
             config = _hex(manifest.get("config"))
             _read_json(blobs / config, config)
             return config, layers
     raise BundleRejected(
         "the carried base is not the one that the record names", digest, id="base-not-as-recorded"
     )
+
+
+def _of_platform(index: Any, platform: str) -> str:
+    for entry in _list(index, "manifests"):
+        told = entry.get("platform") if isinstance(entry, dict) else None
+        if isinstance(told, dict) and f"{told.get('os')}/{told.get('architecture')}" == platform:
+            return _hex(entry)
+    raise BundleRejected("the carried base is malformed", f"no image for {platform}", id="base-malformed")
 
 
 def _list(document: Any, key: str) -> list[Any]:

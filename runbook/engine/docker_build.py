@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runbook.engine import container, docker_base, install, owner
+from runbook.engine import bring, container, docker_base, install, owner
 from runbook.engine.daemon import PODMAN, Daemon
 from runbook.engine.interface import Built, Plan
 from runbook.engine.lock import alone
@@ -34,6 +34,8 @@ PREFIX_LABEL = "org.runbook.prefix"
 """Folder of the base's interpreter, which no mount may hide."""
 _ID_LABEL = "org.runbook.environment"
 _PYTHON_LABEL = "org.runbook.python"
+_LACKING_LABEL = "org.runbook.lacking"
+"""Sonames, separated by blanks, that the packages load and neither base nor bundle had."""
 _FOLDER = "/run/runbook"
 _HIDDEN = ("/tmp", "/run", "/proc", "/sys", "/dev")  # noqa: S108
 _TAIL = 4000
@@ -42,14 +44,15 @@ _TAIL = 4000
 def build(daemon: Daemon, engine: str, plan: Plan, progress: Progress) -> Built:
     """Find the environment, or make it. Raises EnvironmentNotRebuilt, NeedMissing, BundleRejected."""
     api, name = daemon.api, _name(plan.environment_id)
-    if (found := _find(api, name, plan.environment_id)) is not None:
+    held = frozenset(soname for soname, library in plan.libraries.items() if library.held)
+    if (found := _find(api, name, plan.environment_id, held)) is not None:
         return _built(engine, plan, found, cached=True)
     with alone(plan.environment_id):
-        if (found := _find(api, name, plan.environment_id)) is not None:
+        if (found := _find(api, name, plan.environment_id, held)) is not None:
             return _built(engine, plan, found, cached=True)
         base = docker_base.obtain(api, plan, progress)
         progress.say("building the environment, offline")
-        _install(daemon, plan, base, name)
+        _install(daemon, plan, base, name, progress)
     found = _find(api, name, plan.environment_id)
     if found is None:
         raise EnvironmentNotRebuilt("the engine did not keep the image", name, id="image-lost")
@@ -65,14 +68,22 @@ def _name(environment_id: str) -> str:
     return f"{REPOSITORY}:{environment_id.removeprefix('sha256:')[:24]}"
 
 
-def _find(api: APIClient, name: str, environment_id: str) -> dict[str, Any] | None:
+def _find(
+    api: APIClient, name: str, environment_id: str, held: frozenset[str] = frozenset()
+) -> dict[str, Any] | None:
+    """The image of this environment, unless it lacks a library of `held`, which are at hand now."""
     from docker.errors import NotFound
 
     try:
         found: dict[str, Any] = api.inspect_image(name)
     except NotFound:
         return None
-    return found if _labels(found).get(_ID_LABEL) == environment_id else None
+    same = _labels(found).get(_ID_LABEL) == environment_id
+    return found if same and not held.intersection(_lacking(found)) else None
+
+
+def _lacking(image: dict[str, Any]) -> list[str]:
+    return _labels(image).get(_LACKING_LABEL, "").split()
 
 
 def _labels(image: dict[str, Any]) -> dict[str, str]:
@@ -86,8 +97,14 @@ def _built(engine: str, plan: Plan, image: dict[str, Any], *, cached: bool) -> B
         handle=str(image["Id"]),
         cached=cached,
         python=PYTHON,
-        substitutions=tuple(substitutions(plan, here)),
+        substitutions=(*substitutions(plan, here), *_lacked(plan, _lacking(image))),
     )
+
+
+def _lacked(plan: Plan, sonames: list[str]) -> Iterator[str]:
+    for soname in sonames:
+        if soname in plan.libraries:
+            yield f"neither the base nor the bundle has {plan.libraries[soname].text}"
 
 
 def substitutions(plan: Plan, here: str) -> Iterator[str]:
@@ -101,7 +118,7 @@ def minor(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
 
-def _install(daemon: Daemon, plan: Plan, base: docker_base.BaseImage, name: str) -> None:
+def _install(daemon: Daemon, plan: Plan, base: docker_base.BaseImage, name: str, progress: Progress) -> None:
     """Install into a container of the base and keep its one layer as the image `name`."""
     from docker.types import Mount
 
@@ -125,6 +142,7 @@ def _install(daemon: Daemon, plan: Plan, base: docker_base.BaseImage, name: str)
                 TARGET,
                 _FOLDER,
                 minor(plan.interpreter.version),
+                *sorted(plan.libraries),
             ]
             with container.created(daemon, base.id, host, entrypoint=command, user="0:0", working_dir="/") as made:
                 if not _exists(api, made, python):
@@ -132,6 +150,8 @@ def _install(daemon: Daemon, plan: Plan, base: docker_base.BaseImage, name: str)
                 _make_folders(api, made)
                 ended = container.run(api, made, stdout=out, stderr=err)
                 told = _told(out, err, ended.exit_code, plan)
+                for soname in told["brought"]:
+                    progress.say(f"the base lacks {plan.libraries[soname].text}: brought along")
                 _commit(daemon, made, name, plan=plan, told=told, base=base)
                 return
     raise EnvironmentNotRebuilt(
@@ -156,8 +176,14 @@ def _tools(plan: Plan, folder: Path) -> dict[str, Path]:
     for library in _libraries(binary):
         shutil.copyfile(library, libraries / library.name)
         (libraries / library.name).chmod(0o755)
+    brought = plan.library_files() if plan.library_files else folder / "brought"
+    brought.mkdir(exist_ok=True)
+    bringer = folder / "bring.py"
+    shutil.copyfile(bring.__file__, bringer)
     return {
         "install.py": script,
+        "bring.py": bringer,
+        "brought": brought,
         "libraries": libraries,
         "requirements.txt": plan.requirements().resolve(),
         "wheels": plan.wheels().resolve(),
@@ -203,10 +229,10 @@ def _make_folders(api: APIClient, name: str) -> None:
     api.put_archive(name, "/", archive.getvalue())
 
 
-def _told(out: Tail, err: Tail, code: int, plan: Plan) -> dict[str, str]:
+def _told(out: Tail, err: Tail, code: int, plan: Plan) -> dict[str, Any]:
     """What the installer told. Raises EnvironmentNotRebuilt with its own words when it failed."""
     try:
-        told: dict[str, str] = json.loads(out.text().strip().rpartition("\n")[2])
+        told: dict[str, Any] = json.loads(out.text().strip().rpartition("\n")[2])
     except ValueError:
         told = {}
     if code == install.OTHER_PYTHON and told:
@@ -249,7 +275,7 @@ def _commit(
     name: str,
     *,
     plan: Plan,
-    told: dict[str, str],
+    told: dict[str, Any],
     base: docker_base.BaseImage,
 ) -> None:
     """Keep the layer, with a configuration that is ours: nothing of the base's starts by itself."""
@@ -258,6 +284,7 @@ def _commit(
         _ID_LABEL: plan.environment_id,
         _PYTHON_LABEL: told["python"],
         PREFIX_LABEL: told["prefix"],
+        _LACKING_LABEL: " ".join(told["lacking"]),
         # Containers that somebody makes from this image must not look as if they were ours to remove.
         owner.LABEL: "",
     }

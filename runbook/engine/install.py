@@ -1,7 +1,8 @@
 """Runs inside the container of the base, offline: makes the virtual environment and installs the locked wheels.
 
 Standard library only, Python 3.8 or later, no import from runbook: it is mounted into foreign environments.
-argv: TARGET FOLDER MINOR; MINOR is like `3.11`, FOLDER holds `wheels/ requirements.txt uv libraries/ pip/`.
+argv: TARGET FOLDER MINOR SONAME…; MINOR is like `3.11`, FOLDER holds `wheels/ requirements.txt uv libraries/ pip/`
+and `bring.py brought/`, for the shared libraries SONAME….
 Prints one JSON object on the last line of stdout. No code of the bundle runs: wheels are unpacked and compiled,
 source distributions are refused.
 """
@@ -68,6 +69,15 @@ def compile_library(python):
     subprocess.call([python, "-I", "-S", "-c", code] + COMMON.split(), stdout=silent, stderr=silent)
 
 
+def bring(folder, sonames):
+    """Bring the system's libraries that the base lacks: at the very end, so that none is loaded while building."""
+    if not sonames:
+        return {"brought": [], "lacking": []}
+    script, source = os.path.join(folder, "bring.py"), os.path.join(folder, "brought")
+    told = subprocess.check_output([sys.executable, "-I", "-S", script, source, "/"] + sonames)
+    return json.loads(told.decode())
+
+
 def main():
     """Install, and say with what."""
     target, folder, minor = sys.argv[1:4]
@@ -116,6 +126,7 @@ def main():
     shutil.rmtree(cache, ignore_errors=True)
     compile_modules(sys.executable, target)
     compile_library(sys.executable)
+    told.update(bring(folder, sys.argv[4:]))
     print(json.dumps(told))
     return 0
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -16,6 +16,16 @@ from runbook.model.environment import Base, Interpreter
 from runbook.model.execution import Execution
 from runbook.model.job import StandardInput
 from runbook.progress import Progress
+
+
+@dataclass(frozen=True)
+class Library:
+    """A shared library of the system that the job's packages load."""
+
+    text: str
+    """`libgomp.so.1 (libgomp1 12.2.0-14), which lightgbm loads`."""
+    held: bool
+    """Whether its file is at hand."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,10 @@ class Plan:
     """Fetches the folder of every wheel that the requirements name, hash-checked."""
     frozen: tuple[str, ...] = ()
     """`name==version` of what must be installed afterwards."""
+    libraries: Mapping[str, Library] = field(default_factory=dict)
+    """Soname → a shared library of the system that the packages load, and that the base may lack."""
+    library_files: Callable[[], Path] | None = None
+    """Gives the folder of those that are at hand, a file called by each soname; None where none is."""
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,18 @@ Requested and resolved stand side by side in the record, with one sentence on wh
 from __future__ import annotations
 
 import re
-import shutil
-import tarfile
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import msgspec
 import platformdirs
 
 from runbook.environment.closure import ARCHITECTURES, build_closure
-from runbook.environment.layer import Layout, write_image
+from runbook.environment.images import carry, in_engine, save_layout
 from runbook.errors import NeedMissing, UsageError
+from runbook.model.carrying import Carry
 from runbook.model.environment import Base, Interpreter, SystemLibrary
 from runbook.model.fact import Fact
 from runbook.model.record import Finding
@@ -27,22 +25,14 @@ from runbook.model.reference import Reference, parse_reference
 from runbook.progress import SILENT, Progress
 from runbook.remote.registry import registry_digest
 
-if TYPE_CHECKING:
-    from docker import APIClient
-
 AUTOMATIC = "automatic"
 LAYOUT = "data/image"
 """Bundle path of a carried base."""
 
 _QUICK_S = 3.0
 _PATIENT_S = 30.0
-_ENGINE_S = 60
 _DEBIAN = {(2, 31): "bullseye", (2, 36): "bookworm", (2, 41): "trixie"}
 """glibc of the Debian releases that the official images stand on."""
-_IN_OFFICIAL_IMAGE = re.compile(
-    r"(libc|libm|libdl|librt|libpthread|libutil|libresolv|libgcc_s|libstdc\+\+|libz|libcrypt|libssl|libcrypto|libffi"
-    r"|libsqlite3|liblzma|libbz2|libuuid|libncursesw|libtinfo|libreadline|libexpat|ld-linux.*)\.so(\.[0-9.]+)?"
-)
 
 
 @dataclass(frozen=True)
@@ -78,7 +68,8 @@ def resolve_base(
     """Resolve what was requested: an image reference; empty or `automatic` for runbook's own choice.
 
     offline: ask no registry. cache: runbook's cache folder, where a carried layout lies. official: name of the
-    official Python image, or of a mirror of it. timezone: the host's, for a host closure.
+    official Python image, or of a mirror of it. timezone: the host's, for a host closure. The layout is given
+    where no registry has the base.
     Raises UsageError for what is no reference, NeedMissing for an image that neither a registry nor an engine has.
     """
     place = cache or platformdirs.user_cache_path("runbook")
@@ -90,7 +81,7 @@ def resolve_base(
     if pinned is not None and pinned.digest:
         why = "the run was in a container of this image"
         return BaseResult(_base("container", AUTOMATIC, pinned, pinned.digest, platform, "", why))
-    found = _official(official, interpreter, libraries, platform, offline=offline)
+    found = _official(official, interpreter, platform, offline=offline)
     if isinstance(found, Base):
         return BaseResult(found)
     closure = build_closure(interpreter, libraries=libraries, timezone=timezone, cache=place, progress=progress)
@@ -104,9 +95,41 @@ def resolve_base(
         python=closure.python,
         layout=LAYOUT,
         size=closure.size,
-        why=f"{found}, so this machine's own Python is carried",
+        why=f"{found}, so this machine's own Python is the base",
     )
     return BaseResult(base, closure.layout, closure.findings)
+
+
+def settle_base(
+    found: BaseResult, carrying: Carry, *, cache: Path | None = None, progress: Progress = SILENT
+) -> BaseResult:
+    """The base with its layout or without, as the bundle shall carry it.
+
+    Raises NeedMissing (`base-not-carried`) for one that has to be carried and is nowhere to be had.
+    """
+    base, place = found.base, cache or platformdirs.user_cache_path("runbook")
+    if carrying == "none":
+        return BaseResult(msgspec.structs.replace(base, layout="", size=0), None, found.findings)
+    if carrying == "needed" or found.layout is not None:
+        return found
+    try:
+        layout = carry(base, place, progress)
+    except NeedMissing as error:
+        had = in_engine(base.reference)
+        if had is None:
+            raise
+        api, inspected = had
+        with api:
+            layout, saved = save_layout(api, inspected["Id"], place)
+        why = f"{base.why}; {error.what}, so the engine's copy is, under a digest of its own"
+        base = msgspec.structs.replace(base, digest=saved.manifest, why=why)
+    base = msgspec.structs.replace(base, layout=LAYOUT, size=layout_size(layout))
+    return BaseResult(base, layout, found.findings)
+
+
+def layout_size(layout: Path) -> int:
+    """Bytes of all files of a layout."""
+    return sum(p.stat().st_size for p in layout.rglob("*") if p.is_file())
 
 
 def _base(kind: Any, requested: str, image: Reference, digest: str, platform: str, python: str, why: str) -> Base:
@@ -121,15 +144,10 @@ def _base(kind: Any, requested: str, image: Reference, digest: str, platform: st
     )
 
 
-def _official(
-    name: str, interpreter: Interpreter, libraries: Sequence[SystemLibrary], platform: str, *, offline: bool
-) -> Base | str:
+def _official(name: str, interpreter: Interpreter, platform: str, *, offline: bool) -> Base | str:
     """The official image of this very version, or why it cannot be the base."""
     if interpreter.implementation != "cpython" or not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", interpreter.version):
         return f"there is no official image of {interpreter.implementation} {interpreter.version}"
-    lacking = sorted(x.soname for x in libraries if not _IN_OFFICIAL_IMAGE.fullmatch(x.soname))
-    if lacking:
-        return f"the job's packages load {', '.join(lacking[:3])}, which the official Python image does not have"
     numbers = re.findall(r"[0-9]+", interpreter.libc)
     glibc = (
         (int(numbers[0]), int(numbers[1])) if interpreter.libc.startswith("glibc") and len(numbers) > 1 else None
@@ -147,7 +165,7 @@ def _official(
     except OSError as error:
         return f"the official Python image could not be resolved: {error}"
     python = f"/usr/local/bin/python{'.'.join(interpreter.version.split('.')[:2])}"
-    why = f"the official image of Python {interpreter.version} has all that the job's packages load"
+    why = f"a registry has the official image of Python {interpreter.version}"
     return _base("python-image", AUTOMATIC, image, digest, platform, python, why)
 
 
@@ -169,7 +187,7 @@ def _explicit(requested: str, platform: str, cache: Path, *, offline: bool, prog
         )
     except OSError as error:
         problem = str(error)
-    found = _in_engine(requested)
+    found = in_engine(requested)
     if found is None:
         raise NeedMissing(
             f"neither a registry nor a Docker engine has the image ({problem})",
@@ -185,8 +203,7 @@ def _explicit(requested: str, platform: str, cache: Path, *, offline: bool, prog
                 why = "asked for; the engine's image has this digest in its registry"
                 return BaseResult(_base("image", requested, image, told.digest, platform, "", why))
         progress.say(f"saving {requested}, which no registry has")
-        target = cache / "images" / inspected["Id"].removeprefix("sha256:")
-        layout = _save(api, inspected["Id"], target)
+        target, layout = save_layout(api, inspected["Id"], cache)
     base = Base(
         kind="image",
         requested=requested,
@@ -195,48 +212,6 @@ def _explicit(requested: str, platform: str, cache: Path, *, offline: bool, prog
         python="",
         layout=LAYOUT,
         size=layout.size,
-        why=f"asked for; only this machine's engine has it ({problem}), so it is carried",
+        why=f"asked for; only this machine's engine has it ({problem})",
     )
     return BaseResult(base, target)
-
-
-def _in_engine(requested: str) -> tuple[APIClient, dict[str, Any]] | None:
-    """The local engine and what it says of the image; None without either."""
-    from docker import APIClient
-    from docker.errors import DockerException
-    from docker.utils import kwargs_from_env
-
-    try:
-        api = APIClient(version="auto", timeout=_ENGINE_S, **kwargs_from_env())
-    except DockerException:
-        return None
-    try:
-        return api, api.inspect_image(requested)
-    except DockerException:
-        api.close()
-        return None
-
-
-def _save(api: APIClient, image: str, target: Path) -> Layout:
-    """The engine's image as an OCI layout, made anew."""
-    shutil.rmtree(target, ignore_errors=True)
-    with tempfile.TemporaryFile() as saved:
-        for block in api.get_image(image):
-            saved.write(block)
-        saved.seek(0)
-        with tarfile.open(fileobj=saved) as archive:
-            [told] = msgspec.json.decode(_member(archive, "manifest.json").read())
-            config = _member(archive, told["Config"]).read()
-            return write_image(config, _layers(archive, told["Layers"]), target)
-
-
-def _layers(archive: tarfile.TarFile, names: Sequence[str]) -> Iterator[IO[bytes]]:
-    for name in names:
-        yield _member(archive, name)
-
-
-def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
-    found = archive.extractfile(name)
-    if found is None:
-        raise NeedMissing("the engine saved an image without", name, id="image-not-saved")
-    return found

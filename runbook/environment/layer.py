@@ -15,7 +15,7 @@ import stat
 import tarfile
 import zlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -212,6 +212,26 @@ def write_image(config: bytes, layers: Iterable[IO[bytes]], target: Path) -> Lay
         draft.replace(blobs / name)
         described.append(_descriptor(name, (blobs / name).stat().st_size, f"{_MEDIA}.layer.v1.tar+gzip"))
     return _finish(target, config, described)
+
+
+def write_pulled(target: Path, manifests: Sequence[bytes], config: str, layers: Sequence[str]) -> None:
+    """Complete the layout of an image whose configuration and layer blobs are in `target`.
+
+    manifests: as its registry has them, the last the image's own; the first is the one that names it.
+    """
+    entries = []
+    for text in manifests:
+        document = json.loads(text)
+        kind = f"{_MEDIA}.{'index' if 'manifests' in document else 'manifest'}.v1+json"
+        entries.append(_blob(target / "blobs" / "sha256", text, document.get("mediaType") or kind))
+    _write_index(target, entries[0], config, list(layers))
+
+
+def names_of(layout: Path) -> set[str]:
+    """The digests, `sha256:…`, by which a record may name the image of our layout: manifest, or only layer."""
+    found = {str(entry["digest"]) for entry in json.loads((layout / "index.json").read_bytes())["manifests"]}
+    [image] = json.loads((layout / "manifest.json").read_bytes())
+    return found | ({only_layer(layout)} if len(image["Layers"]) == 1 else set())
 
 
 def verify_layout(layout: Path) -> None:

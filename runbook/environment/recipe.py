@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from runbook.model.carrying import held_wheels, loaded_beside
 from runbook.model.code import Shape
 from runbook.model.data import Input
 from runbook.model.environment import Base, Interpreter
@@ -37,6 +38,7 @@ _SYSTEM = (
 _OCCUPIED = ("/usr/local", "/usr/share", "/var/lib", "/tmp", "/run")  # noqa: S108 - places inside the container
 _DECIDED = frozenset(("PATH", "HOME", "TMPDIR", "PWD", "VIRTUAL_ENV", "MPLCONFIGDIR", "LD_PRELOAD", "LD_AUDIT"))
 """Variables that the sandbox decides, or that would name places of the original machine."""
+_SONAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*@sha256:[0-9a-f]{64}")
 
@@ -84,38 +86,45 @@ def dockerfile(record: Record) -> str:
         pythons=_pythons(base, interpreter),
         minor=_minor(interpreter),
         prefix=PREFIX,
+        sonames=" ".join(map(quote, _sonames(record, base))),
     )
 
 
-def replay_script(record: Record, starter: str) -> str:
+def replay_script(record: Record, starter: str, bringer: str) -> str:
     """The text of `data/replay.sh`.
 
     starter: the standard-library script that runs inside the container, reads `/run/runbook/spec.json` (`root`,
     `cwd`, `argv`, `bin`, `shape`, `farms`, `links`, and `stdin` where there is one), restores what a bag cannot
-    hold and becomes the job.
+    hold and becomes the job. bringer: the one that brings the shared libraries that the base lacks.
     A record that a shell or Docker cannot express gives a script that says so and ends with 6.
     """
     common: dict[str, Any] = {"name": _comment(record.name), "version": _comment(record.runbook), "prefix": PREFIX}
     try:
-        return render("replay.sh.j2", **common, refusal="", **_values(record, starter))
+        return render("replay.sh.j2", **common, refusal="", **_values(record, starter, bringer))
     except ValueError as error:
         told = f"this run cannot be replayed by a shell script ({error}): use runbook replay"
         return render("replay.sh.j2", **common, refusal=shlex.quote(printable(told)))
 
 
-def _values(record: Record, starter: str) -> dict[str, Any]:
+def _values(record: Record, starter: str, bringer: str) -> dict[str, Any]:
     environment = record.environment
     base, interpreter, lock = environment.base.value, environment.interpreter.value, environment.lock.value
     if base is None or interpreter is None or lock is None:
         raise ValueError("its environment is not known")
-    if "\nRUNBOOK-ENTER\n" in f"\n{starter}\n":
-        raise ValueError("the starter holds the mark of its own end")
+    if not (base.layout or _reference(base)):
+        raise ValueError("its base is neither in the bundle nor in a registry")
+    if "\nRUNBOOK-ENTER\n" in f"\n{starter}\n" or "\nRUNBOOK-BRING\n" in f"\n{bringer}\n":
+        raise ValueError("a script holds the mark of its own end")
+    beside = loaded_beside(base, environment.libraries)
+    # Built without what a thin bundle does not hold, an image must not pass for the whole one.
+    bare = "-bare" if any(not beside[soname].size for soname in _sonames(record, base)) else ""
     placed = _Placed(record, base)
     return {
         "reference": _reference(base),
         "pythons": _pythons(base, interpreter),
-        "tag": image_tag(environment.id.value or ""),
-        "fetches": lock.packages > len(lock.carried),
+        "tag": image_tag(environment.id.value or "") + bare,
+        "fetches": lock.packages > len(held_wheels(lock)),
+        "bringer": bringer.rstrip("\n") if _sonames(record, base) else "",
         "absent": quote(printable(", ".join(sorted(lock.absent)))) if lock.absent else "",
         "inputs": [_stage(record, one, placed) for one in placed.inputs],
         "starter": starter.rstrip("\n"),
@@ -196,6 +205,11 @@ class _Placed:
             if not _NAME.fullmatch(one.name):
                 raise ValueError(f"a variable called {one.name!r}")
             yield one.name, one.value
+
+
+def _sonames(record: Record, base: Base) -> list[str]:
+    """The shared libraries that the packages load and the base may lack."""
+    return sorted(s for s in loaded_beside(base, record.environment.libraries) if _SONAME.fullmatch(s))
 
 
 def _stage(record: Record, one: Input, placed: _Placed) -> str:

@@ -47,7 +47,8 @@ _DOCUMENTS: Final = {
 }
 _FOLDERS: Final = {
     "code/": "The code as it was when the run started",
-    "lock/wheels/": "Packages that no index has",
+    "lock/wheels/": "Packages as wheels",
+    "lock/libraries/": "Shared libraries of the system that a base may lack",
     "image/": "The base image as an OCI layout",
 }
 _STATUS: Final = {"completed": "http://schema.org/CompletedActionStatus"}
@@ -113,17 +114,19 @@ def _graph(payload: Payload) -> Iterator[Entity]:
 
 def _root(record: Record, parts: Iterable[Entity]) -> Entity:
     ended = record.outcome.ended
-    return {
+    root: Entity = {
         "@id": "./",
         "@type": "Dataset",
         "conformsTo": {"@id": _PROFILE},
         "name": f"Run book of {record.name}",
         "description": f"One run of {record.name}, frozen so that it can be replayed and compared.",
+        "isBasedOn": f"urn:sha256:{record.packed_from}" if record.packed_from else None,
         "datePublished": ended.value or record.outcome.started.value or "1980-01-01",
         "license": {"@id": _NO_LICENSE},
         "hasPart": _references(part["@id"] for part in parts if not part["@id"].startswith("#")),
         "mentions": {"@id": "#run"},
     }
+    return {key: value for key, value in root.items() if value is not None}
 
 
 def _action(

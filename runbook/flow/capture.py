@@ -7,7 +7,7 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,17 +20,20 @@ from runbook.bundle.write import check_target
 from runbook.catalog.store import RunFolder
 from runbook.config import EMBED_LIMIT
 from runbook.digest.tree import tree_of
-from runbook.environment.base import BaseResult, resolve_base
+from runbook.environment.base import BaseResult, resolve_base, settle_base
+from runbook.environment.copies import carry_wheels, leave_wheels
 from runbook.environment.index import Index
 from runbook.environment.lock import LockResult, make_lock
 from runbook.environment.repack import Installed
 from runbook.errors import NeedMissing, UsageError
 from runbook.flow import artifacts
 from runbook.flow.cleanse import Materials, cleanse, without_secrets
+from runbook.flow.libraries import Libraries, carry_libraries
 from runbook.flow.seal import Goods, seal
 from runbook.model import manifest
+from runbook.model.carrying import Carry, carried_inputs, lacks
 from runbook.model.data import Input
-from runbook.model.environment import Base, Environment, Interpreter, environment_id
+from runbook.model.environment import Base, Environment, Interpreter, Lock, environment_id
 from runbook.model.fact import missing, observed
 from runbook.model.manifest import Entry
 from runbook.model.metric import Tolerance
@@ -54,6 +57,8 @@ class Choices:
     offline: bool = False
     image: str = ""
     redact: bool = False
+    carry: Carry = "needed"
+    """How much of what can be had elsewhere goes along."""
     embed_limit: int = EMBED_LIMIT
     tolerances: tuple[Tolerance, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -71,10 +76,13 @@ class Captured:
     lock: str
     sizes: dict[str, int]
     findings: tuple[Finding, ...]
+    lacks: tuple[str, ...]
+    """What a replay has to find outside of the bundle."""
 
     def summary(self) -> dict[str, Any]:
         """The same as plain JSON."""
-        return {"bundle": str(self.path), "id": self.id, "run": self.record.run, "sizes": self.sizes}
+        told = {"bundle": str(self.path), "id": self.id, "run": self.record.run}
+        return told | {"sizes": self.sizes, "lacks": self.lacks}
 
 
 def freeze(folder: RunFolder, choices: Choices, progress: Progress = SILENT) -> Captured:
@@ -89,11 +97,12 @@ def freeze(folder: RunFolder, choices: Choices, progress: Progress = SILENT) -> 
     record = msgspec.structs.replace(record, tolerances=_tolerances(choices.tolerances, record.tolerances))
     record = without_secrets(artifacts.with_sources(record, choices.sources), folder)
     record, code = _decide(record, _code_entries(folder), choices.embed_limit)
+    record = msgspec.structs.replace(record, inputs=carried_inputs(record.inputs, choices.carry))
     materials = _materials(folder, record, code)
     clean = cleanse(record, materials, redact=choices.redact, progress=progress)
     probe = _probe(folder)
     with tempfile.TemporaryDirectory(prefix="runbook-capture-") as scratch:
-        locked = _lock(clean.record, probe, Path(scratch) / "lock", index, progress)
+        locked = _lock(clean.record, probe, Path(scratch), index, choices.carry, progress)
         interpreter = _interpreter(clean.record)
         base = resolve_base(
             interpreter,
@@ -104,24 +113,32 @@ def freeze(folder: RunFolder, choices: Choices, progress: Progress = SILENT) -> 
             offline=choices.offline,
             progress=progress,
         )
-        final = _complete(clean.record, locked, base, interpreter)
-        goods = Goods(final, clean, materials, folder, locked, base.layout)
+        base = settle_base(base, choices.carry, progress=progress)
+        carried = carry_libraries(base.base, clean.record.environment.libraries, choices.carry)
+        final = _complete(clean.record, locked, base, interpreter, carried)
+        goods = Goods(final, clean, materials, folder, locked, base.layout, carried.files)
         bundle_id, sizes = seal(goods, target, archive=choices.archive, replace=choices.force)
     return Captured(
         path=target,
         id=bundle_id,
         record=final,
         base=_base_line(base.base),
-        lock=f"{locked.lock.packages} packages by hash, {len(locked.lock.carried)} of them carried as wheels",
+        lock=_lock_line(locked.lock),
         sizes=sizes,
         findings=final.findings,
+        lacks=lacks(final),
     )
 
 
 def _base_line(base: Base) -> str:
-    """The base for a person: its name, or for what is carried its size, and why it is this one."""
-    named = base.reference or f"({base.size / (1 << 20):.0f} MiB)"
-    return f"{base.kind.replace('-', ' ')} {named}: {base.why}"
+    """The base for a person: its name, and why it is this one."""
+    named = f" {base.reference}" if base.reference else ""
+    return f"{base.kind.replace('-', ' ')}{named}: {base.why}"
+
+
+def _lock_line(lock: Lock) -> str:
+    held = len(lock.copies) + sum(wheel.stored for wheel in lock.carried)
+    return f"{lock.packages} packages by hash, {held} of them carried as wheels"
 
 
 def place(name: str, choices: Choices) -> Path:
@@ -215,20 +232,32 @@ def _interpreter(record: Record) -> Interpreter:
     return value
 
 
-def _lock(record: Record, probe: Probe, target: Path, index: Index, progress: Progress) -> LockResult:
+def _lock(
+    record: Record, probe: Probe, scratch: Path, index: Index, carry: Carry, progress: Progress
+) -> LockResult:
     from packaging.utils import canonicalize_name
 
     installed: dict[str, Installed] = {canonicalize_name(d.name): d for d in probe.distributions}
-    return make_lock(
-        record.environment.packages, _interpreter(record), installed, target, index=index, progress=progress
-    )
+    interpreter, cache = _interpreter(record), platformdirs.user_cache_path("runbook")
+    packages = record.environment.packages
+    made = make_lock(packages, interpreter, installed, scratch / "lock", index=index, progress=progress)
+    if carry == "none":
+        return replace(made, lock=leave_wheels(made.lock, made.wheels, cache))
+    if carry == "needed":
+        return made
+    target, told = scratch / "wheels", (made.lock, made.requirements, interpreter, made.wheels)
+    lock = carry_wheels(*told, target, index=index, cache=cache, progress=progress)
+    return replace(made, lock=lock, wheels=target)
 
 
-def _complete(record: Record, locked: LockResult, base: BaseResult, interpreter: Interpreter) -> Record:
+def _complete(
+    record: Record, locked: LockResult, base: BaseResult, interpreter: Interpreter, carried: Libraries
+) -> Record:
     listed = os_packages()
     environment: Environment = msgspec.structs.replace(
         record.environment,
         packages=locked.packages,
+        libraries=carried.libraries,
         os_packages=observed(len(listed.value)) if listed.value is not None else missing(listed.reason),
         lock=observed(locked.lock),
         base=observed(base.base),
@@ -248,5 +277,5 @@ def _complete(record: Record, locked: LockResult, base: BaseResult, interpreter:
         runbook=__version__,
         environment=environment,
         outputs=tuple(stored),
-        findings=tuple(dict.fromkeys((*record.findings, *locked.findings, *base.findings))),
+        findings=tuple(dict.fromkeys((*record.findings, *locked.findings, *base.findings, *carried.findings))),
     )

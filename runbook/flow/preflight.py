@@ -24,7 +24,9 @@ from runbook.errors import (
 from runbook.fetch.cache import DataCache
 from runbook.fetch.interface import place
 from runbook.flow import gpus, hosts, referenced
+from runbook.flow.kept import kept_layout
 from runbook.flow.referenced import Offer
+from runbook.model.carrying import held_wheels
 from runbook.model.fact import Fact, inferred, missing
 from runbook.model.preflight import Check, Preflight, Size, State
 from runbook.model.record import Record
@@ -158,7 +160,8 @@ def _environment(bundle: Bundle, engine: Engine, terms: Terms) -> tuple[Stock | 
     lock = environment.lock.value
     if base is None or interpreter is None or identity is None or lock is None:
         return None, None
-    stock = engine.stock(identity, base, interpreter, ask=not terms.offline)
+    ask = not terms.offline and kept_layout(base) is None
+    stock = engine.stock(identity, base, interpreter, ask=ask)
     if stock.environment or not lock.packages:
         return stock, None
     from runbook.environment.index import Index
@@ -167,7 +170,7 @@ def _environment(bundle: Bundle, engine: Engine, terms: Terms) -> tuple[Stock | 
     cache = platformdirs.user_cache_path("runbook")
     index = Index(cache, ("--no-index",) if terms.offline else ())
     requirements = bundle.read(layout.REQUIREMENTS, CAP)
-    return stock, foresee(requirements, interpreter, [w.file for w in lock.carried], index=index, cache=cache)
+    return stock, foresee(requirements, interpreter, [w.path for w in held_wheels(lock)], index=index, cache=cache)
 
 
 def _engine(record: Record, engine: Engine, stock: Stock | None, foreseen: Foreseen | None) -> Iterator[Check]:
@@ -193,7 +196,8 @@ def _engine(record: Record, engine: Engine, stock: Stock | None, foreseen: Fores
     if stock.problem:
         yield Check(id="base", what=stock.problem, found=named, state="not rebuildable", hint=stock.hint)
     else:
-        found = "here" if stock.base else "carried in the bundle" if base.layout else "can be pulled"
+        carried = "carried in the bundle" if base.layout else "kept on this machine" if kept_layout(base) else ""
+        found = "here" if stock.base else carried or "can be pulled"
         yield Check(id="base", what=f"base {named}", found=found, state="ok")
     if foreseen is None:
         return
@@ -263,13 +267,14 @@ def _built(record: Record, stock: Stock | None, foreseen: Foreseen | None) -> It
         return
     if stock.base:
         yield Size(what="base", action="here", bytes=None, source=base.reference)
-    elif base.layout:
-        yield Size(what="base", action="unpack", bytes=base.size)
+    elif base.layout or kept_layout(base):
+        yield Size(what="base", action="unpack", bytes=base.size or None)
     else:
         yield Size(what="base", action="fetch", bytes=None, source=base.reference)
-    carried = sum(wheel.size for wheel in lock.carried)
-    if lock.carried:
-        yield Size(what=f"{len(lock.carried)} wheels", action="unpack", bytes=carried)
+    held = held_wheels(lock)
+    carried = sum(wheel.size for wheel in held)
+    if held:
+        yield Size(what=f"{len(held)} wheels", action="unpack", bytes=carried)
     if foreseen and foreseen.cached:
         yield Size(what="wheels", action="here", bytes=foreseen.cached, source="the cache of wheels")
     if foreseen and foreseen.files:
@@ -286,11 +291,12 @@ def _steps(record: Record, engine: Engine | NeedMissing, sizes: list[Size]) -> I
     if not isinstance(engine, NeedMissing):
         yield f"engine: {engine.describe()}; {engine.isolation}"
     if base is not None:
-        where = "carried in the bundle" if base.layout else f"pulled as {base.reference}"
+        where = f"pulled as {base.reference}" if base.reference else "kept on this machine"
+        where = "carried in the bundle" if base.layout else where
         yield f"base: {base.kind}, {where}"
     if lock is not None:
-        fetched = lock.packages - len(lock.carried)
-        yield f"environment: {lock.packages} packages, {len(lock.carried)} carried, {fetched} from an index"
+        held = len(held_wheels(lock))
+        yield f"environment: {lock.packages} packages, {held} carried, {lock.packages - held} from elsewhere"
     for one in sizes:
         if one.action != "here":
             size = "size not known" if one.bytes is None else hosts.amount(one.bytes)

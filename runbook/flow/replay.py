@@ -25,6 +25,8 @@ from runbook.errors import EnvironmentNotRebuilt, JobFailed, NeedMissing, Termin
 from runbook.fetch.cache import DataCache
 from runbook.flow import codebase
 from runbook.flow.gpus import wanted_here
+from runbook.flow.kept import kept_layout
+from runbook.flow.libraries import planned
 from runbook.flow.preflight import Terms, find_engine, look_ahead, refuse
 from runbook.flow.referenced import have
 from runbook.flow.seeding import seeded
@@ -202,17 +204,21 @@ def _rebuild(bundle: Bundle, engine: Engine, scratch: Path, choices: Choices, pr
         fetch(requirements, interpreter, lock / "wheels", target, index=index, cache=kept, progress=progress)
         return target
 
+    kept = kept_layout(base)
+    libraries, library_files = planned(base, environment.libraries, unpacked)
     return engine.build(
         Plan(
             environment_id=identity,
             base=base,
-            layout=(lambda: unpacked(layout.IMAGE)) if base.layout else None,
+            layout=(lambda: kept or unpacked(layout.IMAGE)) if base.layout or kept else None,
             interpreter=interpreter,
             requirements=lambda: unpacked(layout.LOCK) / "requirements.txt",
             wheels=wheels,
             frozen=tuple(
                 f"{p.name}=={p.version}" for p in environment.packages if p.shipped in ("locked", "carried")
             ),
+            libraries=libraries,
+            library_files=library_files,
         ),
         progress,
     )

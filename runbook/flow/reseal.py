@@ -6,7 +6,7 @@ from pathlib import Path
 
 from runbook.bundle.read import Bundle
 from runbook.bundle.write import BundleWriter
-from runbook.flow.seal import DERIVED, documents
+from runbook.flow.seal import DERIVED, add_documents
 from runbook.model.record import Record
 
 
@@ -20,5 +20,5 @@ def reseal(bundle: Bundle, record: Record, target: Path, *, archive: bool, repla
             if name not in DERIVED:
                 with bundle.open(name) as source:
                     writer.add_stream(name, source, sha256=bundle.digest(name))
-        documents(writer, record, bundle.series)
+        add_documents(writer, record, bundle.series)
         return writer.finish()

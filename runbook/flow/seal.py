@@ -19,7 +19,9 @@ from runbook.export.interface import Payload
 from runbook.flow.cleanse import Cleansed, Materials
 from runbook.launch.metrics import decode_series
 from runbook.model import manifest
+from runbook.model.carrying import held_wheels
 from runbook.model.data import Input
+from runbook.model.environment import Lock
 from runbook.model.metric import Series
 from runbook.model.record import Record
 from runbook.observe.ospackages import os_packages
@@ -39,6 +41,8 @@ class Goods:
     locked: LockResult
     base: Path | None
     """OCI layout of the base, when it is carried."""
+    libraries: Mapping[str, Path]
+    """Bundle path → file, of the shared libraries that go along."""
 
 
 def seal(goods: Goods, target: Path, *, archive: bool, replace: bool) -> tuple[str, dict[str, int]]:
@@ -49,9 +53,10 @@ def seal(goods: Goods, target: Path, *, archive: bool, replace: bool) -> tuple[s
             "inputs": sum(_input(writer, one, goods) for one in goods.record.inputs),
             "outputs": _outputs(writer, goods),
             "wheels": _lock(writer, goods),
-            "base": _base(writer, goods),
+            "base": add_layout(writer, goods.base),
+            "libraries": sum(writer.add_file(name, path).size for name, path in sorted(goods.libraries.items())),
         }
-        documents(writer, goods.record, decode_series(goods.clean.texts[layout.SERIES]))
+        add_documents(writer, goods.record, decode_series(goods.clean.texts[layout.SERIES]))
         return writer.finish(), {name: size for name, size in sizes.items() if size}
 
 
@@ -99,17 +104,23 @@ def _lock(writer: BundleWriter, goods: Goods) -> int:
     listed = os_packages()
     if listed.value is not None:
         writer.add_bytes(layout.OS_PACKAGES, "".join(f"{line}\n" for line in listed.value).encode())
-    carried = goods.locked.lock.carried
-    for wheel in carried:
-        writer.add_file(f"{layout.WHEELS}/{wheel.file}", goods.locked.wheels / wheel.file, sha256=wheel.sha256)
-    return sum(wheel.size for wheel in carried)
+    return add_wheels(writer, goods.locked.lock, goods.locked.wheels)
 
 
-def _base(writer: BundleWriter, goods: Goods) -> int:
-    if goods.base is None:
+def add_wheels(writer: BundleWriter, lock: Lock, folder: Path) -> int:
+    """Write the wheels that the lock says are in the bundle; their bytes."""
+    held = held_wheels(lock)
+    for file, _, sha256 in held:
+        writer.add_file(f"{layout.WHEELS}/{file}", folder / file, sha256=sha256)
+    return sum(size for _, size, _ in held)
+
+
+def add_layout(writer: BundleWriter, base: Path | None) -> int:
+    """Write the layout of the base; its bytes."""
+    if base is None:
         return 0
-    files = sorted(p for p in goods.base.rglob("*") if p.is_file())
-    return sum(writer.add_file(f"{layout.IMAGE}/{p.relative_to(goods.base).as_posix()}", p).size for p in files)
+    files = sorted(p for p in base.rglob("*") if p.is_file())
+    return sum(writer.add_file(f"{layout.IMAGE}/{p.relative_to(base).as_posix()}", p).size for p in files)
 
 
 DERIVED = frozenset(
@@ -123,11 +134,11 @@ DERIVED = frozenset(
         layout.CRATE,
     )
 )
-"""What `documents` writes."""
+"""What `add_documents` writes."""
 
 
-def documents(writer: BundleWriter, record: Record, series: Mapping[str, Series]) -> None:
-    """The record and everything that is derived from it; last, as the crate describes every file before it."""
+def add_documents(writer: BundleWriter, record: Record, series: Mapping[str, Series]) -> None:
+    """Write the record and everything that is derived from it; last: the crate describes every file before it."""
     report = Report(original=record, bundle_name=record.name, series=series, title=record.name)
     reporters = members("report")
     writer.add_bytes(layout.RECORD, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
@@ -135,9 +146,8 @@ def documents(writer: BundleWriter, record: Record, series: Mapping[str, Series]
     writer.add_bytes(layout.REPORT, reporters["html"].render(report))
     writer.add_bytes(layout.RUNBOOK_MD, reporters["markdown"].render(report))
     writer.add_bytes(layout.DOCKERFILE, dockerfile(record).encode())
-    writer.add_bytes(
-        layout.REPLAY_SH, replay_script(record, (files("runbook.engine") / "enter.py").read_text()).encode()
-    )
+    scripts = [(files("runbook.engine") / name).read_text() for name in ("enter.py", "bring.py")]
+    writer.add_bytes(layout.REPLAY_SH, replay_script(record, *scripts).encode())
     crate = members("export")["ro-crate"].export(Payload(record=record, files=writer.entries()))
     writer.add_bytes(layout.CRATE, crate)
 

@@ -68,10 +68,12 @@ class SystemLibrary(Value, frozen=True, kw_only=True, omit_defaults=True):
     """Packages whose extension modules need it."""
     os_package: Fact[str]
     """`libgomp1 12.2.0-14`, from the distribution's own database."""
+    size: int = 0
+    """Bytes of the file where the bundle holds it, at `data/lock/libraries/SONAME`, for a base that lacks it."""
 
 
 class CarriedWheel(Value, frozen=True, kw_only=True, omit_defaults=True):
-    """A wheel inside the bundle, because no index has these bytes."""
+    """A wheel that no index has, so that the bundle holds it, unless it is thin."""
 
     file: str
     """Name under `data/lock/wheels/`."""
@@ -81,6 +83,17 @@ class CarriedWheel(Value, frozen=True, kw_only=True, omit_defaults=True):
     origin: Origin
     made: Literal["copied", "repacked", "built"]
     """Copied as it was; repacked from the installed files; built from its source."""
+    stored: bool = True
+    """False in a thin bundle, which only names it."""
+
+
+class WheelCopy(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """A wheel that an index has, and that a self-contained bundle holds all the same."""
+
+    file: str
+    """Name under `data/lock/wheels/`."""
+    sha256: str
+    size: int
 
 
 class Lock(Value, frozen=True, kw_only=True, omit_defaults=True):
@@ -90,6 +103,8 @@ class Lock(Value, frozen=True, kw_only=True, omit_defaults=True):
     """Of `data/lock/requirements.txt`."""
     packages: int
     carried: tuple[CarriedWheel, ...] = ()
+    """Wheels that no index has. They belong to the environment's id, copies do not."""
+    copies: tuple[WheelCopy, ...] = ()
     absent: dict[str, str] = {}
     """Package → why it is neither locked nor carried."""
     tool: str

@@ -58,6 +58,8 @@ class Record(Value, frozen=True, kw_only=True, omit_defaults=False):
     kind: Literal["original", "replay"]
     replay_of: str = ""
     """Bundle id that a replay replays."""
+    packed_from: str = ""
+    """Id of the bundle that this one was packed from: the same run, with other parts of it carried."""
     engine: str = "host"
     """Where it ran: `host`, or the replay's engine."""
     experiment: str = ""

@@ -72,13 +72,14 @@ class Repository:
             told: str = answer.headers.get("Docker-Content-Digest", "")
         return told if _DIGEST.fullmatch(told) else f"sha256:{hashlib.sha256(self.manifest()).hexdigest()}"
 
-    def manifest(self) -> bytes:
-        """The manifest under the reference's digest, which it then has, else under its tag."""
-        wanted = self._reference.digest or self._reference.tag
+    def manifest(self, digest: str = "") -> bytes:
+        """The manifest with this digest; without one, under the reference's digest, else under its tag."""
+        digest = digest or self._reference.digest
+        wanted = digest or self._reference.tag
         with self._asking("GET", f"manifests/{wanted}", {"Accept": _ACCEPT}) as answer:
             self._check(answer, 200)
             text = read_capped(self._blocks(answer), MANIFEST_CAP)
-        if self._reference.digest and f"sha256:{hashlib.sha256(text).hexdigest()}" != self._reference.digest:
+        if digest and f"sha256:{hashlib.sha256(text).hexdigest()}" != digest:
             raise OSError(f"the registry {self._host} answered with another manifest than {wanted}")
         return text
 

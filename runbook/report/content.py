@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from runbook.model.carrying import held_wheels, lacks
 from runbook.model.environment import Package
 from runbook.model.fact import Fact
 from runbook.model.metric import brief
@@ -192,6 +193,7 @@ def _job(record: Record) -> list[tuple[str, Cell]]:
         ("Peak memory", _fact(used.peak_rss_bytes, size)),
         ("Peak GPU memory", _fact(used.peak_gpu_memory_bytes, size)),
         ("Ran on", Cell(record.engine)),
+        *([("Packed from", Cell(f"sha256:{record.packed_from}", verbatim=True))] if record.packed_from else []),
     ]
     rows += [(f"${v.name}", Cell("(redacted)" if v.redacted else v.value)) for v in job.variables]
     rows.append(("Other variables", Cell(f"{job.variables_dropped} not kept: not on the allow-list")))
@@ -241,6 +243,7 @@ def _environment(record: Record) -> list[tuple[str, Cell]]:
         ("Packages", Cell(str(len(env.packages)))),
         ("Lock", _fact(env.lock, _lock)),
         ("Base", _fact(env.base, lambda b: f"{b.kind}: {b.reference or b.digest} ({b.platform}). {b.why}")),
+        ("In the bundle", _carried(record)),
         ("OS packages", _fact(env.os_packages)),
         ("Environment id", _fact(env.id)),
         *((f"Library: {name}", Cell(version)) for name, version in sorted(env.frameworks.items())),
@@ -248,8 +251,16 @@ def _environment(record: Record) -> list[tuple[str, Cell]]:
     ]
 
 
+def _carried(record: Record) -> Cell:
+    if not record.environment.lock.known:
+        return Cell(record.environment.lock.reason, "missing")
+    missing = lacks(record)
+    return Cell(f"not carried: {'; '.join(missing)}" if missing else "self-contained: all that a replay needs")
+
+
 def _lock(lock: Any) -> str:
-    carried = f", {count(len(lock.carried), 'wheel')} carried" if lock.carried else ""
+    held = len(held_wheels(lock))
+    carried = f", {count(held, 'wheel')} carried" if held else ""
     absent = f", {len(lock.absent)} absent: {', '.join(sorted(lock.absent))}" if lock.absent else ""
     return f"{count(lock.packages, 'package')} by hash{carried}{absent}; {lock.tool}; sha256:{lock.sha256}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from runbook.model.carrying import held_wheels
 from runbook.model.record import Record
 from runbook.model.verdict import REPRODUCED
 from runbook.report.figures import count
@@ -82,8 +83,8 @@ def _packages(record: Record) -> Claim:
         )
     edited = [p.name for p in record.environment.packages if p.record == "modified"]
     parts = [f"{count(lock.packages, 'package')} with hashes"]
-    if lock.carried:
-        parts.append(f"{count(len(lock.carried), 'wheel')} carried inside")
+    if held := len(held_wheels(lock)):
+        parts.append(f"{count(held, 'wheel')} carried inside")
     if edited:
         parts.append(f"changed by hand: {', '.join(edited[:5])}")
     gone = f"not in the bundle: {', '.join(sorted(lock.absent)[:5])}; " if lock.absent else ""

@@ -17,6 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "support"))
 
+from carrying import carrying  # noqa: E402
 from digests import hashing, start_up, unchanged, verifying  # noqa: E402
 from environments import locking, prepare, replaying  # noqa: E402
 from jobs import BUILD  # noqa: E402
@@ -24,10 +25,10 @@ from measure import HEAD, Figure  # noqa: E402
 from trees import FULL, QUICK, Size, parse_size  # noqa: E402
 from watching import watching  # noqa: E402
 
-CHOICES = ("start", "hash", "unchanged", "verify", "watching", "environment")
+CHOICES = ("start", "hash", "unchanged", "verify", "watching", "environment", "carrying")
 
 
-def figures(sizes: tuple[Size, ...], runs: int, only: str, under: Path) -> Iterator[Figure]:
+def figures(sizes: tuple[Size, ...], runs: int, only: str, under: Path, *, full: bool) -> Iterator[Figure]:
     """Every figure, as it is measured."""
     if only in ("", "start"):
         yield from start_up(max(runs, 9))
@@ -46,6 +47,8 @@ def figures(sizes: tuple[Size, ...], runs: int, only: str, under: Path) -> Itera
         prepared = prepare(under)
         yield from locking(prepared, runs)
         yield from replaying(prepared, runs)
+    if only in ("", "carrying"):
+        yield from carrying(under, runs, 1024 if full else 512)
 
 
 def main() -> int:
@@ -64,7 +67,7 @@ def main() -> int:
     found: list[Figure] = []
     print(HEAD, flush=True)
     try:
-        for figure in figures(sizes, options.runs, options.only, under):
+        for figure in figures(sizes, options.runs, options.only, under, full=options.full):
             found.append(figure)
             print(figure.line(), flush=True)
     finally:

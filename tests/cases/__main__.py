@@ -1,6 +1,10 @@
 """`make cases`: public training scripts, unedited, nothing declared: run, capture, replay without a network.
 
-usage: python tests/cases [NAME-PREFIX…]      CASES_DIR=FOLDER holds the checkouts where there is no way out
+usage: python tests/cases [--self-contained] [NAME-PREFIX…]
+
+CASES_DIR=FOLDER holds the checkouts where there is no way out. With --self-contained the bundles carry everything,
+and each is replayed with empty caches, in a network namespace without a route, on an engine of its own from which
+every image was removed; that needs root.
 """
 
 from __future__ import annotations
@@ -11,14 +15,17 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 from jobs import BUILD, ROOT, docker_reachable, job_python, runbook, say
+from private_engine import NO_ROUTE, empty, missing, private_engine
 from table import CASES, Case
 
 CHECKOUTS = ROOT / ".cases"
@@ -44,7 +51,16 @@ def checkout(case: Case) -> Path:
     return owned
 
 
-def run_case(case: Case, work: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Road:
+    """How a case is frozen and replayed."""
+
+    freezing: tuple[str, ...] = ()
+    engine: str = ""
+    """DOCKER_HOST of an engine that is emptied before every replay, which then sees no network either."""
+
+
+def run_case(case: Case, work: Path, road: Road) -> dict[str, Any]:
     """Run, capture and replay one case; returns its row."""
     top = checkout(case)
     folder = top / case.folder
@@ -55,17 +71,37 @@ def run_case(case: Case, work: Path) -> dict[str, Any]:
     limit = () if case.time_limit is None else ("--timeout", str(case.time_limit))
     say(f"{case.name}: run and capture")
     began = time.monotonic()
-    ran = runbook("run", "--capture", "-o", bundle, *limit, "--", *case.argv, cwd=folder, env=env, expect=None)
+    ran = runbook(
+        "run",
+        "--capture",
+        *road.freezing,
+        "-o",
+        bundle,
+        *limit,
+        "--",
+        *case.argv,
+        cwd=folder,
+        env=env,
+        expect=None,
+    )
     took = time.monotonic() - began
     wrong = [] if ran.returncode == case.run_exit else [f"run exits {ran.returncode}: {ran.stderr[-1500:]}"]
     if not bundle.exists():
         return {"case": case.name, "wrong": [*wrong, "no bundle"], "exit": None, "verdict": "none"}
     record = json.loads(runbook("show", bundle, "--json", cwd=work).stdout)
     wrong += list(misses(case, record))
+    if road.engine:
+        wrong += list(shortcomings(bundle, work))
     say(f"{case.name}: replay in Docker, no network")
-    began = time.monotonic()
     where = work / f"{slug}-replay"
-    done = runbook("replay", bundle, "--engine", "docker", "-o", where, "--json", cwd=work, expect=None)
+    with tempfile.TemporaryDirectory(prefix="runbook-cases-") as cache:
+        bare: dict[str, Any] = {}
+        if road.engine:
+            empty(road.engine)
+            bare = {"env": {"DOCKER_HOST": road.engine, "XDG_CACHE_HOME": cache}, "under": NO_ROUTE}
+        began = time.monotonic()
+        replay = ("replay", bundle, "--engine", "docker", "-o", where, "--json")
+        done = runbook(*replay, cwd=work, expect=None, **bare)
     replayed = time.monotonic() - began
     answer = json.loads(done.stdout) if done.stdout.startswith("{") else {}
     verdict = answer.get("verdict", "none")
@@ -89,7 +125,14 @@ def run_case(case: Case, work: Path) -> dict[str, Any]:
         "findings": [one["text"] for one in record["findings"]],
         "run_s": round(took, 1),
         "replay_s": round(replayed, 1),
+        "bundle_bytes": sum(p.stat().st_size for p in bundle.rglob("*") if p.is_file()),
     }
+
+
+def shortcomings(bundle: Path, work: Path) -> Iterator[str]:
+    """What a bundle that was asked to be self-contained does not hold, as `verify` says."""
+    for text in json.loads(runbook("verify", bundle, "--json", cwd=work).stdout)["lacks"]:
+        yield f"not self-contained: {text}"
 
 
 def misses(case: Case, record: dict[str, Any]) -> Iterator[str]:
@@ -116,21 +159,34 @@ def misses(case: Case, record: dict[str, Any]) -> Iterator[str]:
             yield f"the variable {name} is not in the record"
 
 
-def main(prefixes: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Run the chosen cases, print the table, return the number of wrong ones."""
-    if not docker_reachable():
+    prefixes = [word for word in arguments if word != "--self-contained"]
+    if len(prefixes) == len(arguments):
+        if docker_reachable():
+            return run_cases(prefixes, Road())
         say("error: the cases replay in Docker, and no engine is reachable; see `runbook doctor`")
         return 6
+    if reason := missing():
+        say(f"error: NOT RUN: {reason}")
+        return 6
+    BUILD.mkdir(exist_ok=True)
+    with private_engine(BUILD / "cases-engine.log") as host:
+        say(f"replays see no route, no cache, and an engine without images: {host}")
+        return run_cases(prefixes, Road(("--self-contained",), host))
+
+
+def run_cases(prefixes: list[str], road: Road) -> int:
+    """Run the chosen cases on this road, print the table, return the number of wrong ones."""
     work = BUILD / "cases"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     chosen = [c for c in CASES if not prefixes or any(c.name.startswith(p) for p in prefixes)]
     rows = []
-    print(
-        f"{'case':36} {'verdict':15} {'exit':>4} {'run':>8} {'replay':>8}   metrics: original → replay", flush=True
-    )
+    head = f"{'case':36} {'verdict':15} {'exit':>4} {'run':>8} {'replay':>8} {'bundle':>9}"
+    print(f"{head}   metrics: original → replay", flush=True)
     for case in chosen:
-        rows.append(run_case(case, work))
+        rows.append(run_case(case, work, road))
         (work / "results.json").write_text(json.dumps(rows, indent=2) + "\n")
         for line in _lines(rows[-1]):
             print(line, flush=True)
@@ -141,7 +197,8 @@ def _lines(row: dict[str, Any]) -> Iterator[str]:
     pairs = ", ".join(f"{name} {a} → {b}" for name, (a, b) in list(row.get("metrics", {}).items())[:4])
     mark = "   WRONG" if row["wrong"] else ""
     times = f"{row.get('run_s', '-'):>7}s {row.get('replay_s', '-'):>7}s"
-    yield f"{row['case']:36} {row['verdict']:15} {row['exit']!s:>4} {times}   {pairs}{mark}"
+    size = f"{row.get('bundle_bytes', 0) / 1e6:>7.0f}MB"
+    yield f"{row['case']:36} {row['verdict']:15} {row['exit']!s:>4} {times} {size}   {pairs}{mark}"
     for name in ("inputs", "outputs", "seeds", "findings"):
         if row.get(name):
             yield f"    {name}: {'; '.join(row[name][:6])}"

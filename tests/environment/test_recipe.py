@@ -29,6 +29,7 @@ from tests.observe.wheelmaker import make_wheel
 
 ROOT = Path(__file__).parents[2]
 STARTER = (ROOT / "runbook" / "engine" / "enter.py").read_text()
+BRINGER = (ROOT / "runbook" / "engine" / "bring.py").read_text()
 NASTY = [
     "it's",
     '"quoted"',
@@ -98,7 +99,7 @@ printable_paths = st.text(
 def test_hostile_records_give_scripts_that_hold_every_value_exactly(
     argv: list[str], folder: str, value: str, name: str
 ) -> None:
-    script = replay_script(hostile_record(argv, folder, {"VALUE": value}, name), STARTER)
+    script = replay_script(hostile_record(argv, folder, {"VALUE": value}, name), STARTER, BRINGER)
     assert subprocess.run(["sh", "-n"], input=script.encode(), check=False).returncode == 0
     head, _, rest = script.partition("<<'RUNBOOK-SPEC'\n")
     spec, _, tail = rest.partition("\nRUNBOOK-SPEC\n")
@@ -133,7 +134,7 @@ def test_a_name_cannot_leave_the_comments_of_the_dockerfile(name: str) -> None:
 
 def test_a_run_that_a_shell_cannot_express_says_so_and_ends_with_six(tmp_path: Path) -> None:
     record = hostile_record([], "with\nnewline", {}, "x")
-    (tmp_path / "replay.sh").write_text(replay_script(record, STARTER))
+    (tmp_path / "replay.sh").write_text(replay_script(record, STARTER, BRINGER))
     done = subprocess.run(["sh", tmp_path / "replay.sh"], capture_output=True, text=True, check=False)
     assert done.returncode == 6
     assert "use runbook replay" in done.stderr
@@ -142,9 +143,9 @@ def test_a_run_that_a_shell_cannot_express_says_so_and_ends_with_six(tmp_path: P
 def test_without_an_environment_both_say_so() -> None:
     record = make_record(environment=make_environment(base=missing("no registry and no interpreter")))
     assert "no registry and no interpreter" in dockerfile(record)
-    assert "its environment is not known" in replay_script(record, STARTER)
+    assert "its environment is not known" in replay_script(record, STARTER, BRINGER)
     nameless = make_record(environment=make_environment(id=missing("no base")))
-    assert "its environment has no id" in replay_script(nameless, STARTER)
+    assert "its environment has no id" in replay_script(nameless, STARTER, BRINGER)
 
 
 def test_the_tag_is_not_the_one_that_the_engine_trusts() -> None:
@@ -161,7 +162,7 @@ def test_shellcheck_finds_nothing(kind: str, tmp_path: Path) -> None:
         base = Base(kind="host-closure", requested="automatic", digest=DIGEST, platform="linux/amd64",
                     python="/usr/bin/python3.11", layout="data/image", why="no registry")  # fmt: skip
         record = msgspec.structs.replace(record, environment=make_environment(base=observed(base)))
-    (tmp_path / "replay.sh").write_text(replay_script(record, STARTER))
+    (tmp_path / "replay.sh").write_text(replay_script(record, STARTER, BRINGER))
     done = subprocess.run(
         [tool, "--shell=sh", tmp_path / "replay.sh"], capture_output=True, text=True, check=False
     )
@@ -237,7 +238,7 @@ class Captured:
             **image,
             "data/lock/requirements.txt": text,
             "data/Dockerfile": dockerfile(self.record).encode(),
-            "data/replay.sh": replay_script(self.record, STARTER).encode(),
+            "data/replay.sh": replay_script(self.record, STARTER, BRINGER).encode(),
         }
         if carry:
             extra[f"data/lock/wheels/{self.wheel.name}"] = self.wheel.read_bytes()
@@ -339,7 +340,9 @@ def test_locked_wheels_are_fetched_with_a_network_and_hash_checked(
 
 
 def test_without_docker_it_ends_with_six(tmp_path: Path) -> None:
-    bundle = make_bundle(tmp_path, extra={"data/replay.sh": replay_script(make_record(), STARTER).encode()})
+    bundle = make_bundle(
+        tmp_path, extra={"data/replay.sh": replay_script(make_record(), STARTER, BRINGER).encode()}
+    )
     tools = tmp_path / "bin"
     tools.mkdir()
     for name in ("sh", "dirname"):

@@ -50,13 +50,15 @@ def runbook(
     expect: int | None = 0,
     show: bool = False,
     env: Mapping[str, str] | None = None,
+    under: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[str]:
     """Run `runbook ARGUMENTS` in `cwd` as a person would.
 
-    expect: the exit code it must have, None for any; show: echo the command, and leave its output on the terminal.
+    expect: the exit code it must have, None for any; show: echo the command, and leave its output on the terminal;
+    under: what stands before it, `unshare --net`.
     Raises SystemExit with everything it printed when the exit code is another.
     """
-    command = [str(Path(sys.executable).parent / "runbook"), *map(str, arguments)]
+    command = [*under, str(Path(sys.executable).parent / "runbook"), *map(str, arguments)]
     if show:
         typed = shlex.join(["runbook", *map(_short, command[1:])])
         print(f"\n$ {typed}", flush=True)
