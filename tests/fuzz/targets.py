@@ -241,7 +241,7 @@ def _metric_targets() -> Iterator[Target]:
         read = _metrics(readers[name], parse_source(source))
         yield Target(f"metrics-{name}", read, (ValueError, RecursionError), (text,))
     files = sorted(path for path in FIXTURES.rglob("*") if path.is_file() and path.suffix not in (".py", ".md"))
-    for name in readers.keys() - plain.keys():
+    for name in sorted(readers.keys() - plain.keys()):
         found: dict[str, list[bytes]] = {}
         for path in files:
             relative = path.relative_to(FIXTURES).as_posix()

@@ -36,7 +36,8 @@ def serving(folder: Path, *, htpasswd: str = "") -> Iterator[str]:
         (folder / "htpasswd").write_text(htpasswd + "\n")
         configuration["auth"] = {"htpasswd": {"realm": "test", "path": str(folder / "htpasswd")}}
     (folder / "config.yml").write_text(json.dumps(configuration))
-    process = subprocess.Popen([tool, "serve", folder / "config.yml"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [tool, "serve", folder / "config.yml"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(100):
             try:
