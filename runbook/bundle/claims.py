@@ -7,7 +7,7 @@ argv is started: each has one narrow grammar, and what runbook itself writes nev
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
@@ -43,6 +43,11 @@ def check_claims(record: Record) -> None:
     for output in record.outputs:
         _place(output.path, "an output")
     _environment(record.environment)
+    for cache in record.caches:
+        if not cache.folder.startswith("/"):
+            raise _bad("a library's cache that is no absolute place", cache.folder)
+        _place(cache.folder, "a library's cache")
+        _variables(cache.offline)
     for metric in record.metrics:
         if isinstance(metric.final, int) and abs(metric.final) > FARTHEST:
             raise BundleRejected("a metric beyond what can be compared", metric.name, id="json-huge-number")
@@ -58,9 +63,17 @@ def _job(job: Job) -> None:
     for word in job.argv:
         if "\0" in word:
             raise _bad("an argument with a NUL character", word)
-    for one in job.variables:
-        if not one.name or "=" in one.name or "\0" in one.name + one.value:
-            raise _bad("no environment variable can be called or hold this", one.name)
+    _variables({one.name: one.value for one in job.variables})
+    if job.stdin is not None:
+        _place(job.stdin.path, "the standard input")
+        if job.stdin.offset < 0:
+            raise _bad("a standard input that begins before its beginning", job.stdin.path)
+
+
+def _variables(variables: Mapping[str, str]) -> None:
+    for name, value in variables.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise _bad("no environment variable can be called or hold this", name)
 
 
 def _input(one: Input) -> None:
@@ -89,11 +102,12 @@ def _environment(environment: Environment) -> None:
             raise _bad("not a platform", base.platform)
         if base.python and not (base.python.startswith("/") and base.python.isprintable()):
             raise _bad("not the place of an interpreter", base.python)
-    for wheel in lock.carried if lock else ():
+    files = [*(one.file for one in lock.carried), *(one.file for one in lock.copies)] if lock else []
+    for file in files:
         try:
-            parse_wheel_filename(wheel.file)
+            parse_wheel_filename(file)
         except (InvalidWheelFilename, ValueError):
-            raise BundleRejected("not the name of a wheel", wheel.file, id="carried-wheel-name") from None
+            raise BundleRejected("not the name of a wheel", file, id="carried-wheel-name") from None
 
 
 def _place(path: str, what: str) -> None:

@@ -91,18 +91,17 @@ def pull(remote: str, target: Path | None, progress: Progress = SILENT) -> Moved
         place = target or Path.cwd() / f"{told.name}{layout.SUFFIX}"
         check_target(place, form=_form(place), replace=False)
         kept = platformdirs.user_cache_path("runbook") / "pulled" / layout.sha256(text)
-        fetched = _fetch(store, told, kept, progress)
+        try:
+            fetched = _fetch(store, told, kept, progress)
+        except BundleRejected:
+            shutil.rmtree(kept, ignore_errors=True)
+            raise
     progress.say("verifying the bundle")
-    with BundleWriter(place, form=_form(place)) as writer, contextlib.ExitStack() as stack:
-        files = _together(told, kept, stack)
-        for name in sorted(files):
-            if layout.is_attestation(name):
-                writer.add_attestation(name, _read(files[name], name, _ATTESTATION_CAP))
-            elif name not in layout.TAGS:
-                with files[name]() as source:
-                    writer.add_stream(name, source)
-        writer.finish(before=partial(_check, told))
-    shutil.rmtree(kept, ignore_errors=True)
+    try:
+        _assemble(told, kept, place)
+    finally:
+        # Whole blobs of a bundle that is refused, or has no place, are of no use any more.
+        shutil.rmtree(kept, ignore_errors=True)
     return _moved(told, remote, text, place, fetched)
 
 
@@ -208,6 +207,19 @@ def _fetch_one(store: Store, blob: Blob, kept: Path, count: Callable[[int], None
 
 def _other_bytes(blob: Blob) -> BundleRejected:
     return BundleRejected("the remote holds other bytes than its digest names", blob.title, id="digest-mismatch")
+
+
+def _assemble(told: Artifact, kept: Path, place: Path) -> None:
+    """Put the bundle together out of what was fetched; it appears once it is verified."""
+    with BundleWriter(place, form=_form(place)) as writer, contextlib.ExitStack() as stack:
+        files = _together(told, kept, stack)
+        for name in sorted(files):
+            if layout.is_attestation(name):
+                writer.add_attestation(name, _read(files[name], name, _ATTESTATION_CAP))
+            elif name not in layout.TAGS:
+                with files[name]() as source:
+                    writer.add_stream(name, source)
+        writer.finish(before=partial(_check, told))
 
 
 def _together(told: Artifact, kept: Path, stack: contextlib.ExitStack) -> dict[str, Callable[[], BinaryIO]]:

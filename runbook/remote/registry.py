@@ -107,10 +107,8 @@ class Repository:
             return bool(answer.headers.get("Content-Length", str(size)) == str(size))
 
     def put(self, digest: str, size: int, source: BinaryIO, advance: Callable[[int], None]) -> None:
-        """In parts; after a broken one the registry is asked how much it has, and gets the rest."""
-        with self._asking("POST", "blobs/uploads/", {}, data=b"") as answer:
-            self._check(answer, 202)
-            place = self._location(answer, self._url)
+        """In parts; after a broken one the registry gets the rest of what it has, or all where it lost that."""
+        place = self._begin()
         sent = tries = 0
         while sent < size:
             source.seek(sent)
@@ -120,12 +118,15 @@ class Repository:
             before = sent
             try:
                 place, sent = self._part(place, part, sent)
-                tries = 0
             except ConnectionError:
                 tries += 1
                 if tries == _TRIES:
                     raise
-                place, sent = self._how_much(place)
+                try:
+                    place, sent = self._how_much(place)
+                except (FileNotFoundError, ConnectionError):
+                    # Docker's own registry forgets an upload whose part broke off.
+                    place, sent = self._begin(), 0
             advance(max(0, sent - before))
         closing = f"{place}{'&' if '?' in place else '?'}digest={digest}"
         with self._asking("PUT", closing, {"Content-Type": "application/octet-stream"}, data=b"") as answer:
@@ -137,6 +138,11 @@ class Repository:
             "PUT", f"manifests/{self._reference.tag}", {"Content-Type": media_type}, data=text
         ) as answer:
             self._check(answer, 201, 200)
+
+    def _begin(self) -> str:
+        with self._asking("POST", "blobs/uploads/", {}, data=b"") as answer:
+            self._check(answer, 202)
+            return self._location(answer, self._url)
 
     def _part(self, place: str, part: bytes, sent: int) -> tuple[str, int]:
         headers = {
@@ -200,6 +206,9 @@ class Repository:
             raise OSError(f"the registry {self._host} cannot be asked ({_reason(error)})") from error
         with answer:
             yield answer
+            length = answer.headers.get("Content-Length", "")
+            if method != "GET" and len(length) < 6:
+                answer.raw.drain_conn()  # So that the connection, and its handshake, serve the next request.
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], data: bytes | None) -> Any:
         own = urlsplit(url)[:2] == (self._scheme, self._host)
@@ -275,7 +284,9 @@ def _login(host: str) -> tuple[str, str] | None:
         found = load_config().resolve_authconfig(INDEX_NAME if host.endswith(INDEX_NAME) else host)
     except (DockerException, OSError, ValueError):
         return None
-    return (found["username"], found["password"]) if found and found.get("username") else None
+    # What a helper tells is spelt with capitals.
+    told = {name.lower(): value for name, value in (found or {}).items()}
+    return (told["username"], told["password"]) if told.get("username") and told.get("password") else None
 
 
 def _reason(error: Exception) -> str:

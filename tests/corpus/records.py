@@ -12,8 +12,9 @@ import msgspec
 from runbook.bundle import layout
 from runbook.model.code import Link, Shape
 from runbook.model.data import Output
-from runbook.model.environment import CarriedWheel, Environment, environment_id
+from runbook.model.environment import CarriedWheel, Environment, WheelCopy, environment_id
 from runbook.model.fact import observed
+from runbook.model.hubs import Cache
 from runbook.model.job import StandardInput, Variable
 from runbook.model.metric import Metric
 from tests.corpus.change import RECORD, Change, append, record_text, record_with, reseal, sealed, write
@@ -90,6 +91,12 @@ def wheel(file: str) -> Change:
     """A carried wheel of this name, as the record says; no file of that name can be in a bundle."""
     carried = CarriedWheel(file=file, sha256="0" * 64, size=1, package="x", origin="vcs", made="built")
     return record_with(environment=environment(lock={"carried": (carried,)}))
+
+
+def copy(file: str) -> Change:
+    """A copy of a wheel that an index has, of this name."""
+    one = WheelCopy(file=file, sha256="0" * 64, size=1)
+    return record_with(environment=environment(lock={"copies": (one,)}))
 
 
 def too_large(bundle: Path) -> None:
@@ -248,6 +255,20 @@ PLACES: dict[str, tuple[Change, str]] = {
     ),
     "a variable without a name": (job(variables=(Variable(name="", value="x"),)), "bad-record"),
     "a variable with a NUL character": (job(variables=(Variable(name="A", value="x\0B=1"),)), "bad-record"),
+    "a standard input above the project": (job(stdin=StandardInput(path="../../victim")), "path-escape"),
+    "a standard input from before its beginning": (
+        job(stdin=StandardInput(path="data/iris.csv", offset=-1)),
+        "bad-record",
+    ),
+    "a library's cache that climbs": (
+        record_with(caches=(Cache(name="x", folder="/home/../../etc"),)),
+        "path-escape",
+    ),
+    "a library's cache nowhere": (record_with(caches=(Cache(name="x", folder="cache"),)), "bad-record"),
+    "a switch of a library that sets another variable": (
+        record_with(caches=(Cache(name="x", folder="/c", offline={"A=B": "1"}),)),
+        "bad-record",
+    ),
     "a metric of four hundred digits": (
         record_with(metrics=(Metric(name="a", final=10**399, source="x", evidence="observed"),)),
         "json-huge-number",
@@ -285,6 +306,7 @@ IMAGES: dict[str, tuple[Change, str]] = {
     ),
     "a wheel whose name is a path": (wheel("../../evil-1-py3-none-any.whl"), "carried-wheel-name"),
     "a wheel whose name is an option": (wheel("--index-url=http://x"), "carried-wheel-name"),
+    "a copy of a wheel whose name is a path": (copy("../x-1-py3-none-any.whl"), "carried-wheel-name"),
     "a wheel that is no wheel": (wheel("setup.py"), "carried-wheel-name"),
 }
 

@@ -77,11 +77,12 @@ def tried(case: Case, folder: Path) -> Outcome:
         before = _listing(folder)
         code, out, _ = call("verify", "--json", str(bundle), escapes=escapes)
         told = json.loads(out) if out else {}
-        for verb in _verbs(str(bundle)):
+        more = [["pack", "--thin", "--offline", str(bundle), "-o", "packed.runbook"]] if case.exit else []
+        for verb in [*_verbs(str(bundle)), *more]:
             name = " ".join(verb[:2]) if verb[1] == "--plan" else verb[0]
             did, out, err = call(*verb, escapes=escapes)
             unread = case.id == "digest-mismatch" and ("--quick" in verb or "--plan" in verb)
-            if verb[0] in ("verify", "replay") and case.exit == 5 and did != 5 and not unread:
+            if verb[0] in ("verify", "replay", "pack") and case.exit == 5 and did != 5 and not unread:
                 escapes.append(f"{name} ended with {did}")
             if "unexpected" in err or did not in (0, 4, 5, 6, 7):
                 escapes.append(f"{name} ended with {did}: {err.strip()[:200]}")

@@ -20,7 +20,8 @@ import msgspec
 
 from runbook import config, dvc, registry, yamltext
 from runbook.api import PREFIX
-from runbook.bundle import layout
+from runbook.bundle import artifact, layout
+from runbook.bundle.artifact import Artifact, Blob
 from runbook.bundle.read import open_bundle, parse_record, parse_series
 from runbook.bundle.verify import verify
 from runbook.compare.verdict import compare
@@ -36,12 +37,17 @@ from runbook.launch.traced import Reader
 from runbook.launch.watch import read_watch
 from runbook.launch.watched import Fold
 from runbook.model import manifest
+from runbook.model.reference import parse_reference
+from runbook.model.requirements import parse_requirements
 from runbook.model.text import printable
 from runbook.observe.probing import SENTINEL, parse_probe, probe_script
 from runbook.registry import members
+from runbook.remote.layout import _blob, _named
+from runbook.remote.place import open_store
 from runbook.report.interface import Report
 from runbook.trust.secrets import mask
 from tests import factories
+from tests.report.reports import Loads
 
 FIXTURES = Path(__file__).parents[1] / "launch" / "metrics"
 SCRATCH = Path("/dev/shm") if Path("/dev/shm").is_dir() else Path(tempfile.gettempdir())
@@ -116,7 +122,9 @@ def _show_safely(document: bytes, form: str) -> None:
     text = document.decode()
     assert not {"\x1b", "\x9b", "\u202e", "\x07"} & set(text), form
     if form == "html":
-        assert "<script" not in text.lower() and "javascript:" not in text.lower()
+        watch = Loads()
+        watch.feed(text)
+        assert watch.found == []
 
 
 def _series(data: bytes) -> None:
@@ -129,8 +137,6 @@ def _series(data: bytes) -> None:
 
 
 def _lock(data: bytes) -> None:
-    from runbook.model.requirements import parse_requirements
-
     for pin in parse_requirements(data):
         assert not pin.pin.startswith("-") and not set(pin.pin) & set(" ;@\n\\")
 
@@ -235,7 +241,7 @@ def _metric_targets() -> Iterator[Target]:
         read = _metrics(readers[name], parse_source(source))
         yield Target(f"metrics-{name}", read, (ValueError, RecursionError), (text,))
     files = sorted(path for path in FIXTURES.rglob("*") if path.is_file() and path.suffix not in (".py", ".md"))
-    for name in readers.keys() - plain.keys():
+    for name in sorted(readers.keys() - plain.keys()):
         found: dict[str, list[bytes]] = {}
         for path in files:
             relative = path.relative_to(FIXTURES).as_posix()
@@ -248,6 +254,28 @@ def _metric_targets() -> Iterator[Target]:
             label = f"metrics-{name}{'' if len(found) == 2 else suffix}"
             seeds = tuple(found[suffix][:3])
             yield Target(label, _metrics(readers[name], source), (ValueError, RecursionError), seeds)
+
+
+def _manifest_seed() -> bytes:
+    blobs = (
+        Blob(factories.DIGEST, 5, "data/inputs/x/y", pack=False),
+        Blob(factories.DIGEST, 7, "code.zip", pack=True),
+    )
+    return artifact.render(Artifact("0" * 64, "demo", blobs))
+
+
+def _index(data: bytes) -> None:
+    digest = _named(data)
+    _blob(digest)
+
+
+def _remote(data: bytes) -> None:
+    """A remote's name, and the image reference that it may hold."""
+    text = data.decode("utf-8", "replace")
+    reference = parse_reference(text)
+    assert reference is None or not set(reference.name) & set(" @\n\\$;")
+    if text.startswith("oci://"):
+        open_store(text)
 
 
 def _probe_seed() -> bytes:
@@ -322,6 +350,11 @@ def targets() -> dict[str, Target]:
             (b"file:m.json\nstdout:a=a: (.*)\nfound:csv:log.csv?loss",),
         ),
         Target("secrets", mask, (), (b"AWS_SECRET_ACCESS_KEY=abc\n-----BEGIN RSA PRIVATE KEY-----\nx\n",)),
+        Target("remote-manifest", artifact.parse, rejected, (_manifest_seed(),)),
+        Target("remote-index", _index, (OSError,), (b'{"manifests": [{"digest": "sha256:%s"}]}' % (b"0" * 64),)),
+        Target(
+            "remote-name", _remote, (*rejected, NeedMissing), (b"oci://host.example:5000/a/b:tag", b"s3://b/n")
+        ),
         *_metric_targets(),
     ]
     return {target.name: target for target in found}

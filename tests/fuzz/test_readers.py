@@ -12,7 +12,7 @@ from tests.fuzz.targets import targets
 def test_a_reader_keeps_its_promise_whatever_it_is_given(name):
     target = targets()[name]
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(mutated(target.seeds) | st.binary(max_size=200))
     def check(data):
         target.try_one(data)
