@@ -73,7 +73,8 @@ class ApiEngine:
             there = docker_base.is_there(found.api, base)
             problem = "" if built or there or base.layout or not ask else docker_base.unobtainable(found.api, base)
             folder = Path(found.root) if found.root and Path(found.root).is_dir() else None
-            return Stock(built, there, folder, problem, docker_base.HINT if problem else "")
+            hint = docker_base.HINT if problem else ""
+            return Stock(built, there, folder, problem, hint, found.memory_bytes or None)
 
     def build(self, plan: Plan, progress: Progress) -> Built:
         """Make the environment's image, or find it."""

@@ -80,6 +80,8 @@ class Stock:
     """Why what is lacking, and not in the bundle, cannot be had; empty when it can, or when nobody can tell."""
     hint: str = ""
     """What mends the problem."""
+    memory_bytes: int | None = None
+    """Of the machine that the engine runs on, which may be a virtual one; None: this one."""
 
 
 @dataclass(frozen=True)

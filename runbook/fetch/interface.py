@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from runbook.registry import members
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]{0,20}://[^\s\x00-\x20\x7f]{1,4000}")
+_URL = re.compile(r"[a-z][a-z0-9+.-]{0,20}://\S{1,4000}")
 
 
 class Remote(Protocol):
@@ -44,7 +44,7 @@ class Remote(Protocol):
 
 def is_url(text: str) -> bool:
     """Whether a text is a URL with a scheme, rather than a path."""
-    return bool(_URL.fullmatch(text))
+    return text.isprintable() and bool(_URL.fullmatch(text))
 
 
 def remote_of(url: str) -> Remote | None:

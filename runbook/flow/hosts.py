@@ -76,9 +76,12 @@ def check_cpu(record: Record, here: Host) -> Iterator[Check]:
         yield Check(id="cpu-features", what="CPU", needed=record.host.cpu_model.text(), found=model, state="ok")
 
 
-def check_memory(record: Record, limit: int | None, share: float) -> Iterator[Check]:
-    """Whether the original's peak fits. limit: what `--memory` says. share: of the machine that a job may use."""
-    peak, have = record.resources.peak_rss_bytes.value, usable_memory()
+def check_memory(record: Record, limit: int | None, share: float, engine: int | None) -> Iterator[Check]:
+    """Whether the original's peak fits.
+
+    limit: what `--memory` says. share: of the machine that a job may use. engine: bytes of the engine's machine.
+    """
+    peak, have = record.resources.peak_rss_bytes.value, min(usable_memory(), engine or usable_memory())
     may = limit if limit is not None else int(have * share)
     if peak is None:
         why = record.resources.peak_rss_bytes.reason

@@ -115,30 +115,26 @@ def look_ahead(bundle: Bundle, engine: Engine | NeedMissing, terms: Terms) -> Ou
     record = bundle.record
     referenced.check_names(record.inputs, terms.data)
     here = hosts.this_host()
-    checks = [*hosts.check_cpu(record, here), *gpus.check_gpus(record)]
+    stock, foreseen = (None, None) if isinstance(engine, NeedMissing) else _environment(bundle, engine, terms)
+    checks = [*_engine(record, engine, stock, foreseen), *hosts.check_cpu(record, here), *gpus.check_gpus(record)]
     isolated = not isinstance(engine, NeedMissing) and engine.name != "local"
-    checks += hosts.check_memory(record, terms.limits.memory_bytes, _SHARE if isolated else 1.0)
+    share, ceiling = _SHARE if isolated else 1.0, stock.memory_bytes if stock else None
+    checks += hosts.check_memory(record, terms.limits.memory_bytes, share, ceiling)
     checks += hosts.check_cores(record, here, terms.limits.cpus)
     checks += _time(record, terms.limits)
     offers, about = _data(bundle, terms)
     checks += about
-    sizes = list(_unpacked(record, offers))
-    needs = {Path(tempfile.gettempdir()): sum(one.bytes or 0 for one in sizes if one.action == "unpack")}
+    built = list(_built(record, stock, foreseen))
+    unpacked = list(_unpacked(record, offers))
+    sizes = built + unpacked
     cache = platformdirs.user_cache_path("runbook")
-    needs[cache] = sum(one.bytes or 0 for one in sizes if one.action == "fetch")
-    if isinstance(engine, NeedMissing):
-        checks.insert(
-            0, Check(id="engine", what=engine.what, found=engine.value, state="missing", hint=engine.hint)
-        )
-    else:
-        stock, foreseen = _environment(bundle, engine, terms)
-        checks = [*_engine(record, engine, stock, foreseen), *checks]
-        built = list(_built(record, stock, foreseen))
-        sizes = built + sizes
-        needs[cache] += foreseen.download if foreseen else 0
-        if stock is not None and stock.folder is not None:
-            there = stock.folder
-            needs[there] = needs.get(there, 0) + sum(one.bytes or 0 for one in built if one.action != "here")
+    needs = {
+        Path(tempfile.gettempdir()): sum(one.bytes or 0 for one in unpacked if one.action == "unpack"),
+        cache: sum(one.bytes or 0 for one in sizes if one.action == "fetch"),
+    }
+    if stock is not None and stock.folder is not None:
+        laid_out = sum(one.bytes or 0 for one in built if one.action in ("unpack", "build"))
+        needs[stock.folder] = needs.get(stock.folder, 0) + laid_out
     checks += hosts.check_disk(needs)
     preflight = Preflight(
         bundle_id=bundle.id,
@@ -173,7 +169,12 @@ def _environment(bundle: Bundle, engine: Engine, terms: Terms) -> tuple[Stock | 
     return stock, foresee(requirements, interpreter, [w.path for w in held_wheels(lock)], index=index, cache=cache)
 
 
-def _engine(record: Record, engine: Engine, stock: Stock | None, foreseen: Foreseen | None) -> Iterator[Check]:
+def _engine(
+    record: Record, engine: Engine | NeedMissing, stock: Stock | None, foreseen: Foreseen | None
+) -> Iterator[Check]:
+    if isinstance(engine, NeedMissing):
+        yield Check(id="engine", what=engine.what, found=engine.value, state="missing", hint=engine.hint)
+        return
     warnings = engine.warnings()
     yield Check(
         id="engine",

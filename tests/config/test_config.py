@@ -293,3 +293,19 @@ def test_stages_are_read_with_their_commands_split_into_words():
         ("b", ("p", "q"), ("o",), ()),
     ]
     assert merge(said, Declaration(name="n")).stages == said.stages
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "source"),
+    [
+        ("data.csv", "data.csv", ""),
+        ("data.csv=https://host/d.csv?v=3", "data.csv", "https://host/d.csv?v=3"),
+        ("lr=0.1/data.csv", "lr=0.1/data.csv", ""),
+        ("lr=0.1/data.csv=s3://bucket/a=b/c", "lr=0.1/data.csv", "s3://bucket/a=b/c"),
+        ("data.csv=/not/a/url", "data.csv=/not/a/url", ""),
+        ("=https://host/x", "=https://host/x", ""),
+    ],
+)
+def test_an_input_may_say_where_it_can_be_had(text, path, source):
+    told = config.parse_input(text)
+    assert (told.path, told.source) == (path, source)

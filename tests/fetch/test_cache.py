@@ -10,8 +10,11 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from web import Web, serving
 
 from runbook.errors import NeedMissing, NotComparable
@@ -191,7 +194,7 @@ def wait_for_some(tmp_path: Path, some: int) -> None:
 def test_a_killed_fetch_is_continued_where_it_was(web: Web, cache: DataCache, tmp_path: Path) -> None:
     web.gate = threading.Event()
     with start(tmp_path, f"{web.url}/data.bin") as process:
-        wait_for_some(tmp_path, 4096)
+        wait_for_some(tmp_path, 1)
         process.kill()
     web.gate.set()
     assert left(tmp_path) == []
@@ -254,6 +257,23 @@ def test_a_full_disk_is_told_as_such(web: Web, cache: DataCache, monkeypatch: py
 )
 def test_a_source_that_is_no_plain_url_of_a_known_place_is_nobodys(url: str) -> None:
     assert remote_of(url) is None
+
+
+@given(
+    st.text(max_size=60)
+    | st.from_regex(r"(https?|s3|gs|file|zip|memory)://[a-z@:.\[\]/?#%\x00 -]{0,40}", fullmatch=True)
+)
+def test_no_text_is_taken_for_more_than_a_plain_url(text: str) -> None:
+    remote = remote_of(text)
+    if remote is not None:
+        parts = urlsplit(text)
+        assert parts.scheme in remote.schemes
+        assert parts.netloc and "@" not in parts.netloc and "::" not in text
+        assert text.isprintable() and " " not in text
+        for path in ("a/b.csv", "ü ?#%20.txt"):
+            child = remote.child(text, path)
+            assert urlsplit(child).netloc == parts.netloc
+            assert remote_of(child) is remote or remote.name == "object-store"
 
 
 @pytest.mark.parametrize(

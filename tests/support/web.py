@@ -24,7 +24,7 @@ class Web:
         self.pause = 0.0
         """Seconds between blocks of 4 KiB."""
         self.gate: threading.Event | None = None
-        """What a body waits for after its first block."""
+        """What a body waits for after its first 64 KiB."""
         self.status = 200
         self.requests: list[tuple[str, str, str]] = []
         """Method, path and Range header of each request."""
@@ -90,7 +90,7 @@ def serving() -> Iterator[Web]:
                     return
                 web.served += len(block)
                 time.sleep(web.pause)
-                if web.gate is not None:
+                if web.gate is not None and at >= 65536:
                     web.gate.wait(120)
             if len(data) < whole:
                 self.close_connection = True
