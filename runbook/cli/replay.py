@@ -31,7 +31,8 @@ from runbook.errors import Terminated, UsageError
 @click.option("--despite", multiple=True, metavar="CHECK", help="Replay although this check of --plan fails.")
 @click.option("--memory", metavar="SIZE", help="Memory limit of the job.")
 @click.option("--cpus", type=float, help="CPU limit of the job.")
-@click.option("--time-limit", type=float, metavar="SECONDS", help="Stop the job after so long.")
+@click.option("--until", type=int, metavar="STEP", help="Spot check: stop there, and compare what was reached.")
+@click.option("--time-limit", type=float, metavar="SECONDS", help="Spot check: stop the job after so long.")
 @click.option("-o", "target", type=click.Path(path_type=Path), metavar="DIR", help="Where reports and outputs go.")
 @click.option("--json", "as_json", is_flag=True, help="The whole report as JSON on stdout.")
 def command(
@@ -45,6 +46,7 @@ def command(
     despite: tuple[str, ...],
     memory: str | None,
     cpus: float | None,
+    until: int | None,
     time_limit: float | None,
     target: Path | None,
     as_json: bool,
@@ -54,7 +56,11 @@ def command(
     \b
       runbook replay train.runbook
       runbook replay train.runbook --plan
+      runbook replay train.runbook --until 500
       runbook replay train.runbook --data corpus=/data/corpus --tolerance 'val_*=rel:1e-3'
+
+    A spot check (--until, --time-limit) compares how far the series got and says how far that was: `partial` where
+    it agrees (0), different (1), nothing reached (7). It never says that the whole is reproduced.
 
     Exit codes: 0 reproduced, 1 different, 3 the job failed, 4 the environment could not be rebuilt,
     5 the bundle is corrupt or hostile, 6 something is missing here, 7 not comparable.
@@ -68,9 +74,9 @@ def command(
         engine=engine,
         tolerances=tuple(config.parse_tolerance(text) for text in tolerances),
         data=dict(_data(text) for text in data),
-        limits=Limits(
-            memory_bytes=None if memory is None else config.parse_size(memory), cpus=cpus, time_s=time_limit
-        ),
+        limits=Limits(memory_bytes=None if memory is None else config.parse_size(memory), cpus=cpus),
+        until=until,
+        time_limit_s=time_limit,
         network=allow_network,
         offline=offline,
         despite=despite,

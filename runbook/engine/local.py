@@ -166,6 +166,7 @@ class LocalEngine:
                 stdout=sandbox.stdout,
                 stderr=sandbox.stderr,
                 timeout=sandbox.limits.time_s,
+                enough=sandbox.enough,
                 tee=False,
             )
         place = f"the project lies at {moved} instead of {sandbox.root}"

@@ -24,6 +24,7 @@ _MARK = {
     "within tolerance": "green",
     "equivalent": "green",
     "different": "red",
+    "partial": "yellow",
     "inconclusive": "yellow",
     "not comparable": "yellow",
     "high": "red",
