@@ -122,6 +122,43 @@ def test_what_real_clients_fetched_is_there_when_server_and_cache_are_gone(
 
 
 @pytest.mark.docker
+def test_a_hubs_cache_replays_from_the_bundle_alone_and_with_plain_docker_too(
+    project: Project, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    hub = mine / ".cache/huggingface/hub/models--org--tiny"
+    for path, text in (("blobs/abc", "2\n3\n"), ("refs/main", COMMIT), ("snapshots/old/unread", "x")):
+        (hub / path).parent.mkdir(parents=True, exist_ok=True)
+        (hub / path).write_text(text)
+    (hub / "snapshots" / COMMIT).mkdir()
+    (hub / "snapshots" / COMMIT / "rows.csv").symlink_to("../../blobs/abc")
+    script = """
+import os
+from pathlib import Path
+hub = Path.home() / ".cache/huggingface/hub/models--org--tiny"
+snapshot = hub / "snapshots" / (hub / "refs/main").read_text()
+if os.environ.get("HF_HUB_OFFLINE"):
+    assert (snapshot / "rows.csv").is_symlink()
+    (hub / "lock").write_text("a library locks what it reads")
+print("loss:", sum(float(x) for x in (snapshot / "rows.csv").open()))
+"""
+    project.write("train.py", script)
+    bundle = project.folder / "x.runbook"
+    env = {"HOME": str(mine), "XDG_CACHE_HOME": str(tmp_path / "apart")}
+    done = project.runbook("run", "--capture", "-o", bundle, "--", project.python, "train.py", env=env)
+    assert done.code == 0, done.err
+    shutil.rmtree(mine)
+    for engine in ("docker", "local"):
+        done = project.runbook("replay", bundle, "--engine", engine, "--json")
+        assert done.code == 0, done.err
+        assert done.json["verdict"] == "identical"
+    output = tmp_path / "output"
+    plain = subprocess.run(["sh", bundle / "data/replay.sh", output], capture_output=True, text=True, check=False)
+    assert plain.returncode == 0, plain.stderr
+    assert plain.stdout == "loss: 5.0\n"
+
+
+@pytest.mark.docker
 def test_a_job_that_downloads_anew_fails_without_network_and_the_record_says_what_it_asked_for(
     project: Project,
 ) -> None:
