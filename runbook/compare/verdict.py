@@ -19,6 +19,7 @@ from runbook.compare.environment import breaks_lock, compare_environments
 from runbook.compare.facts import differ
 from runbook.compare.host import compare_accelerators, compare_hosts
 from runbook.compare.metrics import compare_metrics
+from runbook.compare.prefix import Prefixes, Stop, as_partial, prefixes
 from runbook.compare.rank import ranked
 from runbook.compare.tolerances import describe_overrides
 from runbook.compare.wording import sentence
@@ -42,18 +43,28 @@ def compare(
     overrides: Sequence[Tolerance] = (),
     substitutions: Sequence[str] = (),
     manifests: tuple[Manifests, Manifests] | None = None,
+    stop: Stop | None = None,
 ) -> Comparison:
     """Compare two records. Tolerances are the original's; `overrides` are looked at before them and named.
 
     substitutions: what the flow knows it replaced, one sentence each; those that the records show are added.
     manifests: the files of both sides, so that differences in code and data are named file by file.
+    stop: why the replay was stopped before its end: only what it reached is compared.
     """
+    cut = None
+    if stop is not None:
+        cut = prefixes(original.metrics, replay.metrics, series_a, series_b, stop)
     differences = differences_of(original, replay, manifests)
     metrics = compare_metrics(
-        original.metrics, replay.metrics, series_a, series_b, tolerances=original.tolerances, overrides=overrides
+        cut.original if cut else original.metrics,
+        cut.replay if cut else replay.metrics,
+        cut.series_a if cut else series_a,
+        cut.series_b if cut else series_b,
+        tolerances=original.tolerances,
+        overrides=overrides,
     )
     if not replaying:
-        return _conclude(original, metrics, differences, overrides)
+        return _conclude(original, metrics, differences, overrides, cut=cut)
     calibration = original.calibration.value
     return _conclude(
         original,
@@ -64,6 +75,7 @@ def compare(
         replaced=(*substitutions, *_substituted(differences)),
         replaying=True,
         remarks=tuple(repeats.remarks(calibration, True, "frozen")),
+        cut=cut,
     )
 
 
@@ -125,16 +137,27 @@ def _conclude(
     replaying: bool = False,
     replays: tuple[Repeat, ...] = (),
     remarks: tuple[str, ...] = (),
+    cut: Prefixes | None = None,
 ) -> Comparison:
-    """The verdict over all metrics, in the light of what the replays were."""
+    """The verdict over all metrics, in the light of what the replays were. cut: what alone was compared."""
     replaced = tuple(dict.fromkeys(replaced))
     seeded = bool(original.seeds)
     if replaying:
         metrics = tuple(_under_replay(m, bool(broken), bool(replaced), seeded) for m in metrics)
-    verdict = _overall(metrics, broken)
+    if cut:
+        metrics = tuple(as_partial(m, cut.series_a[m.name]) for m in metrics)
+    verdict = _overall(metrics, broken) if metrics or broken or not cut else "inconclusive"
     return Comparison(
         verdict=verdict,
-        reason=sentence(verdict, metrics, differences, broken=broken, replaced=replaced, seeded=seeded),
+        reason=sentence(
+            verdict,
+            metrics,
+            differences,
+            broken=broken,
+            replaced=replaced,
+            seeded=seeded,
+            partial=cut.partial if cut else None,
+        ),
         metrics=metrics,
         differences=differences,
         broken_preconditions=broken,
@@ -142,6 +165,7 @@ def _conclude(
         overrides=describe_overrides(overrides, [m.name for m in metrics]),
         repeats=replays,
         remarks=remarks,
+        partial=cut.partial if cut else None,
     )
 
 
@@ -220,7 +244,7 @@ def _substituted(differences: Sequence[Difference]) -> list[str]:
 def _outcome(original: Outcome, replay: Outcome) -> list[Difference]:
     a, b = _end(original), _end(replay)
     declared = {original.status, replay.status} == {"unobserved", "completed"}
-    if a == b or declared:
+    if a == b or declared or replay.status == "stopped":
         return []
     return [differ("outcome", "the job", a, b, ("high", "what it reports after another end means something else"))]
 
@@ -235,6 +259,7 @@ def _end(outcome: Outcome) -> str:
         "killed": f"was killed{f' by {outcome.signal}' if outcome.signal else ''}",
         "timeout": "ran out of time",
         "interrupted": "was interrupted",
+        "stopped": "was stopped",
         "unobserved": "was not observed",
     }
     return words[outcome.status]

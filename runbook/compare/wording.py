@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from runbook.model.verdict import REPRODUCED, STRENGTH, Difference, MetricComparison, Verdict
+from runbook.model.verdict import REPRODUCED, STRENGTH, Difference, MetricComparison, Partial, Verdict
 
 _SAYS: dict[Verdict, tuple[str, str]] = {
     "identical": ("is identical", "are identical"),
     "within tolerance": ("is within its tolerance", "are within their tolerance"),
     "equivalent": ("is equivalent", "are equivalent"),
+    "partial": ("agrees as far as it was compared", "agree as far as they were compared"),
     "inconclusive": ("is inconclusive", "are inconclusive"),
     "different": ("differs", "differ"),
     "not comparable": ("cannot be compared", "cannot be compared"),
@@ -25,11 +26,18 @@ def sentence(
     broken: Sequence[str],
     replaced: Sequence[str],
     seeded: bool,
+    partial: Partial | None = None,
 ) -> str:
     """What was found, in one sentence: broken preconditions first, else the metrics and their likeliest cause."""
     if broken:
         more = f", and {len(broken) - 1} more" if len(broken) > 1 else ""
         return f"The replay is not of this bundle: {broken[0]}{more}."
+    if partial is not None:
+        compared = f"Compared: {partial.text()}."
+        if not metrics:
+            return f"It was stopped before there was anything to compare: {partial.why}."
+        said = sentence(verdict, metrics, differences, broken=(), replaced=replaced, seeded=seeded)
+        return f"{said} {compared}"
     if not metrics:
         return "There is no metric on either side to compare."
     counts = Counter(m.verdict for m in metrics)
@@ -38,7 +46,7 @@ def sentence(
     else:
         parts = [f"{counts[v]} {_says(v, counts[v])}" for v in reversed(STRENGTH) if counts[v]]
         found = f"Of {len(metrics)} metrics, {', '.join(parts[:-1])} and {parts[-1]}"
-    if verdict in REPRODUCED:
+    if verdict in REPRODUCED or verdict == "partial":
         return f"{found}{_in_spite(verdict, replaced, seeded)}."
     return f"{found}{_cause(metrics, differences, replaced, seeded)}."
 

@@ -84,6 +84,8 @@ class Ended:
     started: str
     """As the engine wrote it: RFC 3339 with nanoseconds."""
     finished: str
+    stopped: str = ""
+    """Why it was stopped although it broke no limit; empty when it was not."""
     usage: Usage = field(default_factory=Usage)
 
 
@@ -169,18 +171,20 @@ def run(
     cgroup: str = "",
     time_s: float | None = None,
     broken: Callable[[], str] = str,
+    enough: Callable[[], str] = str,
 ) -> Ended:
     """Start it and stay with it until it ends.
 
     cgroup: version of the engine's cgroups to sample resource use, empty for no samples.
     broken: asked four times a second whether a limit of ours is broken; a sentence kills the container.
+    enough: asked as often whether the job may end; a sentence interrupts it, and kills it some seconds later.
     """
     pump = _Pump(
         api.attach_socket(name, params={"stdout": 1, "stderr": 1, "stream": 1, "logs": 0}), stdout, stderr
     )
     api.start(name)
     deadline = None if time_s is None else time.monotonic() + time_s
-    timed_out, broke = False, ""
+    timed_out, broke, stopped = False, "", ""
     with _sampled(api, name, cgroup) as usage:
         while not pump.ended(_TICK_S):
             broke = broken()
@@ -189,7 +193,11 @@ def run(
             elif deadline is not None and time.monotonic() >= deadline:
                 timed_out = True
                 _end(api, name, grace=_GRACE_S)
-            if broke or timed_out:
+            else:
+                stopped = enough()
+                if stopped:
+                    _interrupt(api, name, pump)
+            if broke or timed_out or stopped:
                 pump.ended(None)
                 break
     if pump.failure is not None:
@@ -202,6 +210,7 @@ def run(
         out_of_memory=bool(state.get("OOMKilled")),
         timed_out=timed_out,
         broke=broke,
+        stopped=stopped,
         started=str(state["StartedAt"]),
         finished=str(state["FinishedAt"]),
         usage=replace(usage),
@@ -216,6 +225,16 @@ def _end(api: APIClient, name: str, *, grace: int) -> None:
         if grace:
             api.stop(name, timeout=grace)
         else:
+            api.kill(name)
+
+
+def _interrupt(api: APIClient, name: str, pump: _Pump) -> None:
+    """End it as Ctrl-C would, so that what it buffers is written; what does not end then is killed."""
+    from docker.errors import APIError
+
+    with contextlib.suppress(APIError):
+        api.kill(name, signal="SIGINT")
+        if not pump.ended(_GRACE_S):
             api.kill(name)
 
 

@@ -91,6 +91,7 @@ def run(daemon: Daemon, built: Built, sandbox: Sandbox, progress: Progress) -> E
                 cgroup=daemon.cgroup,
                 time_s=sandbox.limits.time_s,
                 broken=growth.broken,
+                enough=sandbox.enough,
             )
     return Execution(
         outcome=_outcome(ended, sandbox.limits, unsaid=daemon.product == PODMAN),
@@ -311,6 +312,8 @@ def _outcome(ended: container.Ended, limits: Limits, *, unsaid: bool) -> Outcome
         status, reason = "timeout", f"the time limit of {limits.time_s:g} s was reached"
     elif ended.broke:
         status = "killed"
+    elif ended.stopped:
+        status, reason, ended_by = "stopped", ended.stopped, ""
     elif ended.out_of_memory and code:
         status, reason = "killed", "it needed more memory than the sandbox has"
     elif ended_by:

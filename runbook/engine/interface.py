@@ -138,6 +138,8 @@ class Sandbox:
     limits: Limits = Limits()
     network: Literal["none", "allowed"] = "none"
     gpus: bool = False
+    enough: Callable[[], str] = str
+    """Asked while the job runs; a sentence says why it is stopped now (SIGINT, then SIGKILL)."""
     echo: bool = False
     """Show the job's output on stderr while it runs, made safe to print."""
 

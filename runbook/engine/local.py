@@ -168,6 +168,7 @@ class LocalEngine:
                     stderr=sandbox.stderr,
                     stdin=stdin.fileno(),
                     timeout=sandbox.limits.time_s,
+                    enough=sandbox.enough,
                     tee=False,
                 )
         place = f"the project lies at {moved} instead of {sandbox.root}"

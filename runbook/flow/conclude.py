@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -13,6 +13,7 @@ from runbook import render
 from runbook.bundle import layout
 from runbook.bundle.read import Bundle
 from runbook.catalog.store import RunFolder
+from runbook.compare.prefix import Stop
 from runbook.compare.verdict import compare
 from runbook.config import Declaration
 from runbook.digest.beneath import open_beneath
@@ -66,6 +67,8 @@ class Ended:
     """Whether the job was allowed the network."""
     since: float
     """Unix time before the job was started: what is older was not written by it."""
+    stop: Stop | None = None
+    """Why it was stopped before its end, when it was."""
     remarks: tuple[str, ...] = ()
     """What else a reader of the report must know, one sentence each."""
 
@@ -91,6 +94,7 @@ def conclude(ended: Ended, folder: RunFolder, tolerances: Sequence[Tolerance], t
         overrides=tuple(tolerances),
         replaying=True,
         substitutions=(*built.substitutions, *ended.execution.substitutions),
+        stop=ended.stop,
     )
     report = Report(
         original=bundle.record,
@@ -134,7 +138,11 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
     roots = (job.root, str(ended.work), WORKSPACE)
     steps = stages.recorded(raw, stages.files_again(raw, original, roots) if raw else (), how)
     shutil.rmtree(folder.watch, ignore_errors=True)
-    readings = read_metrics(original.sources, ended.work, ended.execution.stdout, since=ended.since)
+    cut, stdout = ended.stop is not None, ended.execution.stdout
+    readings = read_metrics(original.sources, ended.work, stdout, since=ended.since, growing=cut)
+    if cut:  # What is not there yet is no finding.
+        came = tuple(one for one in readings.findings if one.id != "metric-absent")
+        readings = replace(readings, findings=came)
     inside = [o for o in original.outputs if not o.path.startswith("/")]
     behind = {o.path: finding for o in inside if (finding := _behind(ended.work, o.path))}
     files = Declaration(
@@ -178,7 +186,7 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
             readings=readings,
             findings=[
                 *behind.values(),
-                *absent,
+                *(() if cut else absent),
                 *said.findings,
                 *refused,
                 *_attempts(raw, ended),

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +41,7 @@ from runbook.observe.probing import probe_script
 from runbook.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from runbook.flow.spotcheck import SpotCheck
     from runbook.report.interface import Report
 
 
@@ -65,6 +66,10 @@ class Choices:
     echo: bool = True
     seed: int | None = None
     """Set in the place of the seeds that the bundle's job declares; None: its own."""
+    until: int | None = None
+    """A spot check: the job is stopped when its series have reached this step."""
+    time_limit_s: float | None = None
+    """A spot check too: the job is stopped after so long."""
 
     @property
     def terms(self) -> Terms:
@@ -106,6 +111,10 @@ def replay(path: Path, choices: Choices, progress: Progress = SILENT) -> Replaye
         # What was verified is what is used: every file is checked once more while it is unpacked.
         verify_opened(bundle, progress=progress)
         asked = seeded(bundle.record, choices.seed).record
+        if choices.until is not None:
+            from runbook.flow.spotcheck import followed
+
+            followed(bundle.record, bundle.series, choices.until)
         engine = find_engine(choices.engine)
         engine.sweep()
         outlook = look_ahead(bundle, engine, choices.terms)
@@ -119,7 +128,9 @@ def replay(path: Path, choices: Choices, progress: Progress = SILENT) -> Replaye
                 stage = _stage(bundle, Path(scratch), data)
                 progress.say(f"running the job on {engine.name}")
                 since = time.time()
-                execution = engine.run(built, _sandbox(asked, stage, folder, variables, choices), progress)
+                sandbox = _sandbox(asked, stage, folder, variables, choices)
+                check = _spot_check(bundle, sandbox, folder, choices, since)
+                execution = engine.run(built, replace(sandbox, enough=check.enough if check else str), progress)
                 progress.say("reading metrics and environment")
                 probe = probed()
             from runbook.flow.conclude import Ended, conclude
@@ -136,13 +147,14 @@ def replay(path: Path, choices: Choices, progress: Progress = SILENT) -> Replaye
                 probe=probe,
                 network=choices.network,
                 since=since,
+                stop=check.stop if check and execution.outcome.status == "stopped" else None,
                 remarks=overruled,
             )
             report = conclude(ended, folder, choices.tolerances, choices.target)
     if execution.outcome.status == "interrupted":
         # The job of an engine without a container gets our signal itself.
         raise Terminated if execution.outcome.signal == "SIGTERM" else KeyboardInterrupt
-    if execution.outcome.status != "completed":
+    if execution.outcome.status not in ("completed", "stopped"):
         code = execution.outcome.exit_code.text()
         raise JobFailed(
             f"the job {_ENDED[execution.outcome.status]} on replay, exit code {code}",
@@ -253,6 +265,17 @@ def _stage(bundle: Bundle, scratch: Path, data: Mapping[str, Path]) -> Stage:
         mounts.append(Mount(source=source, target=target, shape=one.shape, tree=one.kind == "tree"))
         inputs.append(msgspec.structs.replace(one, changed=observed(False)))
     return Stage(work, tuple(mounts), tuple(inputs))
+
+
+def _spot_check(
+    bundle: Bundle, sandbox: Sandbox, folder: RunFolder, choices: Choices, since: float
+) -> SpotCheck | None:
+    if choices.until is None and choices.time_limit_s is None:
+        return None
+    from runbook.flow.spotcheck import SpotCheck, Where
+
+    where = Where(sandbox.work, sandbox.stdout, folder.watch, since)
+    return SpotCheck(bundle.record, bundle.series, choices.until, choices.time_limit_s, where)
 
 
 def _variables(record: Record, network: bool) -> dict[str, str]:

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -41,6 +41,7 @@ LINGER_S = 2.0
 """Seconds that the pipes are still read after the job's end, when a process it left behind holds them open."""
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _FIRST_SAMPLE_S, _SAMPLE_S = 0.02, 1.0
+_ASK_S = 0.25
 
 
 def launch(
@@ -52,6 +53,7 @@ def launch(
     stderr: Path,
     stdin: int | None = None,
     timeout: float | None = None,
+    enough: Callable[[], str] = str,
     tee: bool = True,
     sample_gpu: bool = True,
     log_cap: int = LOG_CAP,
@@ -62,6 +64,8 @@ def launch(
     The exit code is the job's own, 128+n when signal n ended it, as in a shell.
     stdin: a descriptor; None: this process's own.
     timeout: seconds; then SIGTERM and, KILL_AFTER_S later, SIGKILL to the job's process group.
+    enough: asked four times a second whether the job may end; a sentence, the reason, ends it by SIGINT and then
+    SIGKILL.
     tee: copy the output, byte for byte, to this process's own stdout and stderr.
     starter: a command to put in front, which becomes the job itself, such as `native.starter(folder)`.
     Raises UsageError when the job cannot be started at all: nothing ran, so there is nothing to record.
@@ -89,7 +93,7 @@ def launch(
         from runbook.launch.resources import Sampler  # It looks for GPUs: the job does not wait for that.
 
         sampler = Sampler(process.pid, gpu=sample_gpu)
-        watch = _Watch(process.pid, pumps, signals, sampler, timeout)
+        watch = _Watch(process.pid, pumps, signals, sampler, timeout, enough)
         stack.callback(watch.close)
         status, usage = watch.run()
         process.returncode = status  # It has been reaped; subprocess must not wait for it again.
@@ -106,7 +110,13 @@ class _Watch:
     """The one loop: moves output, samples, minds the clock, until the job has ended and its output is drained."""
 
     def __init__(
-        self, pid: int, pumps: list[Pump], signals: _Signals, sampler: Sampler, timeout: float | None
+        self,
+        pid: int,
+        pumps: list[Pump],
+        signals: _Signals,
+        sampler: Sampler,
+        timeout: float | None,
+        enough: Callable[[], str],
     ) -> None:
         self._pid = pid
         self._pumps = pumps
@@ -115,6 +125,10 @@ class _Watch:
         self.timeout = timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._kill_at: float | None = None
+        self._enough = enough
+        self._ask_at = 0.0
+        self.stopped = ""
+        """Why it was ended although it broke no limit; empty when it was not."""
         # Linux wakes us when the job ends; elsewhere it is looked at every 0.1 s.
         self._alive = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
         self.timed_out = False
@@ -170,6 +184,12 @@ class _Watch:
         elif self._kill_at is not None and now >= self._kill_at:
             self._kill_at = None
             _signal_group(self._pid, signal.SIGKILL)
+        elif not (self.timed_out or self.stopped) and now >= self._ask_at:
+            self.stopped = self._enough()
+            self._ask_at = time.monotonic() + _ASK_S
+            if self.stopped:
+                self._kill_at = now + KILL_AFTER_S
+                _signal_group(self._pid, signal.SIGINT)
 
     def _reap(self) -> tuple[int, resource.struct_rusage] | None:
         seen = os.waitid(os.P_PID, self._pid, os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
@@ -181,8 +201,8 @@ class _Watch:
             return None
         self.ended, self.ended_at = _now(), time.monotonic()
         self._sampler.seal()
-        if self.timed_out:
-            # Whoever ignored SIGTERM in the group goes now, while the group's number cannot be another's.
+        if self.timed_out or self.stopped:
+            # Whoever ignored the signal in the group goes now, while the group's number cannot be another's.
             _signal_group(self._pid, signal.SIGKILL)
         _, status, usage = os.wait4(self._pid, 0)
         self._signals.detach()
@@ -320,6 +340,8 @@ def _outcome(status: int, watch: _Watch, signals: _Signals, started: str, begun:
     state: Status
     if watch.timed_out:
         state = "timeout"
+    elif watch.stopped:
+        state = "stopped"
     elif signals.received or ended_by == signal.SIGINT:
         state = "interrupted"
     elif ended_by:
@@ -330,7 +352,7 @@ def _outcome(status: int, watch: _Watch, signals: _Signals, started: str, begun:
         status=state,
         exit_code=observed(code),
         signal=_signal_name(ended_by) if ended_by else "",
-        reason=f"its time was up after {watch.timeout:g} s" if watch.timed_out else "",
+        reason=f"its time was up after {watch.timeout:g} s" if watch.timed_out else watch.stopped,
         started=observed(started),
         ended=observed(watch.ended),
         duration_s=observed(round(watch.ended_at - begun, 3)),

@@ -43,7 +43,8 @@ class Job(Value, frozen=True, kw_only=True, omit_defaults=True):
     """Parameters read from the argv (`--lr 0.1`) or declared."""
 
 
-Status = Literal["completed", "failed", "killed", "timeout", "interrupted", "unobserved"]
+Status = Literal["completed", "failed", "killed", "timeout", "interrupted", "stopped", "unobserved"]
+"""`stopped`: by us, because enough had been seen of it."""
 
 
 class Outcome(Value, frozen=True, kw_only=True, omit_defaults=True):

@@ -61,6 +61,8 @@ def headline(report: Report) -> Headline:
     if comparison.verdict in REPRODUCED:
         word = f"{'Reproduced' if replayed else 'The metrics agree'}: {comparison.verdict}"
         return Headline("good", word, comparison.reason)
+    if comparison.verdict == "partial":
+        return Headline("unsure", "Spot check: agrees as far as it went", comparison.reason)
     if comparison.verdict == "different":
         return Headline("bad", "Different: not reproduced" if replayed else "Different", comparison.reason)
     return Headline("unsure", comparison.verdict.capitalize(), comparison.reason)
@@ -155,6 +157,7 @@ def _summary(record: Record) -> str:
         "killed": "It was killed",
         "timeout": "It ran out of time",
         "interrupted": "It was interrupted",
+        "stopped": "It was stopped",
         "unobserved": "It was declared, not observed",
     }[record.outcome.status]
     took = f" in {seconds(d)}" if (d := record.outcome.duration_s.value) is not None else ""

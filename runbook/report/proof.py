@@ -158,7 +158,7 @@ def _result(report: Report) -> Claim:
         )
     return Claim(
         "The result can be had again",
-        "yes" if comparison.verdict in REPRODUCED else "no",
-        f"one replay: {comparison.verdict}",
+        "yes" if comparison.verdict in REPRODUCED else "partly" if comparison.verdict == "partial" else "no",
+        f"one replay: {comparison.verdict}" + (f", {partial.text()}" if (partial := comparison.partial) else ""),
         "one run against one run says nothing about how the result spreads over seeds and machines",
     )

@@ -35,6 +35,7 @@ _MARK = {
     "within tolerance": "green",
     "equivalent": "green",
     "different": "red",
+    "partial": "yellow",
     "inconclusive": "yellow",
     "not comparable": "yellow",
     "high": "red",

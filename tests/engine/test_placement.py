@@ -1,6 +1,7 @@
 """Where things go inside a container: pure decisions."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,33 @@ def test_the_home_stays_where_it_was_unless_that_hides_the_interpreter() -> None
     )
     assert hidden.home == "/tmp/home"
     assert json.loads(hidden.spec)["links"] == [["/tmp/home/.cache/x", "/root/.cache/x"]]
+
+
+def test_what_libraries_keep_is_found_at_its_place_in_folders_that_the_job_may_write_to() -> None:
+    def hub(home: str, *caches: str, prefix: str = PREFIX) -> Placement:
+        mounts = (
+            Mount(Path("/host/0"), f"{caches[0]}/models--a", tree=True),
+            Mount(Path("/host/1"), f"{caches[0]}/x.bin"),
+            Mount(Path("/host/2"), "/home/alice/data.csv"),
+        )
+        return place(replace(sandbox("/srv/p", *mounts, HOME=home), caches=caches), prefix, BIN)
+
+    found = hub("/home/alice", "/home/alice/.cache/hub")
+    spec = json.loads(found.spec)
+    assert (found.home, found.tmpfs) == ("/home/alice", ())
+    assert [(b.source, b.target) for b in found.binds[1:]] == [
+        ("/host/0", "/run/runbook-inputs/0"),
+        ("/host/1", "/run/runbook-inputs/1/x.bin"),
+        ("/host/2", "/home/alice/data.csv"),
+    ]
+    assert [(f["source"], f["target"]) for f in spec["farms"]] == [
+        ("/run/runbook-inputs/0", "/home/alice/.cache/hub/models--a")
+    ]
+    assert spec["links"] == [["/home/alice/.cache/hub/x.bin", "/run/runbook-inputs/1/x.bin"]]
+    apart = hub("/home/alice", "/scratch/hub")
+    assert apart.tmpfs == ("/scratch/hub",)
+    beside = hub("/home/alice", "/home/alice/.cache/hub", prefix="/home/alice/python")
+    assert (beside.home, beside.tmpfs) == ("/tmp/home", ("/home/alice/.cache/hub",))
 
 
 def test_folders_that_variables_name_are_kept_only_where_they_exist() -> None:

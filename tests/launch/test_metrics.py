@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -20,10 +21,11 @@ from runbook.launch.metrics import (
     decode_series,
     encode_series,
     file_source,
+    grows,
     pattern_source,
     read_metrics,
 )
-from runbook.launch.metrics.interface import Source
+from runbook.launch.metrics.interface import Source, whole_lines
 from runbook.model.metric import Series, to_number
 
 
@@ -51,6 +53,44 @@ def test_the_registry_finds_every_reader():
     declared = {"api", "csv", "json", "jsonl", "stdout", "yaml"}
     found = {"dvclive", "mlflow", "mlflow-sqlite", "printed", "tensorboard", "trainer-state", "wandb"}
     assert set(registry.members("launch.metrics")) == declared | found
+
+
+rows = st.lists(st.tuples(st.integers(0, 10**6), st.floats(allow_nan=False, allow_infinity=False)), min_size=1)
+
+
+@given(rows, st.data())
+def test_of_a_file_that_is_still_written_the_whole_lines_are_read_and_no_torn_number(rows, data):
+    table = "step,loss\n" + "".join(f"{step},{loss!r}\n" for step, loss in rows)
+    lines = "".join(json.dumps({"step": step, "loss": loss}) + "\n" for step, loss in rows)
+    printed = "".join(f"loss: {loss!r}\n" for _, loss in rows)
+    for source, text in (("m.csv", table), ("m.jsonl", lines), ("stdout", printed)):
+        whole = text.encode()
+        cut = whole[: data.draw(st.integers(0, len(whole)))]
+        stream = whole_lines(io.BytesIO(cut), replace(source_at(source), growing=True))
+        assert stream.read() == cut[: cut.rfind(b"\n") + 1]
+        stream = whole_lines(io.BytesIO(cut), source_at(source))
+        assert stream.read() == cut
+
+
+def source_at(name):
+    return check_source("stdout:loss=loss: (.*)" if name == "stdout" else f"file:{name}")
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.jsonl"])
+def test_a_torn_last_line_is_no_finding_while_the_job_writes(tmp_path, name):
+    text = {"log.csv": "step,loss\n0,0.5\n1,0.25\n2,0.1", "log.jsonl": '{"loss": 0.5}\n{"loss": 0.25}\n{"lo'}[name]
+    (tmp_path / name).write_text(text)
+    readings = read_metrics([f"file:{name}"], tmp_path, tmp_path / "stdout.log", growing=True)
+    assert readings.series["loss"].values == (0.5, 0.25)
+    assert readings.findings == ()
+
+
+def test_a_document_that_is_written_as_a_whole_does_not_grow():
+    assert grows("file:log.csv") == "log.csv"
+    assert grows("stdout:loss=loss: (.*)") == "stdout: loss: (.*)"
+    assert grows("found:tensorboard:runs?loss") == "runs"
+    assert grows("found:printed:?loss") == "stdout"
+    assert grows("file:metrics.json") == grows("found:trainer-state:out?loss") == ""
 
 
 def source_of(reader):

@@ -274,6 +274,44 @@ open("c.csv", "wb").write(connection.getresponse().read())
     assert b"verysecret" not in logs.replace(script(project, text).read_bytes(), b"")
 
 
+def test_a_file_that_is_open_already_when_its_content_is_asked_for_has_that_address(
+    project: Path, server: str
+) -> None:
+    text = f"""
+import urllib.request
+urllib.request.urlretrieve("{server}/first.csv", "first.csv")
+with open("second.csv", "wb") as file:
+    file.write(urllib.request.urlopen("{server}/second.csv").read())
+open("third.csv", "wb").close()
+urllib.request.urlopen("{server}/third.csv").read()
+open("third.csv", "wb").close()
+"""
+    seen = run(project, text)
+    assert seen.code == 0, seen.stderr
+    for name in ("first", "second", "third"):
+        assert seen.file(project / f"{name}.csv").url == f"{server}/{name}.csv"  # type: ignore[union-attr]
+    assert seen.file(project / "first.csv").fetched_by == "urllib"  # type: ignore[union-attr]
+    assert seen.file(project / "second.csv").fetched_by == ""  # type: ignore[union-attr]
+    assert {one.method for one in seen.watched.connections if one.url} <= {"GET", ""}
+
+
+def test_a_link_to_a_download_has_its_address_and_so_has_what_is_moved(project: Path, server: str) -> None:
+    text = f"""
+import os, shutil, urllib.request
+os.makedirs("blobs"), os.makedirs("snapshots/1")
+urllib.request.urlretrieve("{server}/x.bin", "x.incomplete")
+shutil.move("x.incomplete", "blobs/abc")
+os.symlink("../../blobs/abc", "snapshots/1/x.bin")
+open("snapshots/1/x.bin").close()
+"""
+    seen = run(project, text, compare=False)
+    assert seen.code == 0, seen.stderr
+    link, blob = seen.file(project / "snapshots/1/x.bin"), seen.file(project / "blobs/abc")
+    assert link is not None and blob is not None
+    assert link.url == blob.url == f"{server}/x.bin"
+    assert (link.first, link.read, link.linked_to) == ("written", True, str(project / "blobs/abc"))
+
+
 def test_a_connection_that_fails_is_told(project: Path) -> None:
     text = """
 import socket

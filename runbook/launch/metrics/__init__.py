@@ -26,6 +26,7 @@ from runbook.launch.metrics.interface import (
     Readings,
     Source,
     parse_source,
+    whole_lines,
 )
 from runbook.model.metric import Choice, Metric, Series
 from runbook.model.record import Finding
@@ -38,9 +39,13 @@ __all__ = [
     "discover",
     "encode_series",
     "file_source",
+    "grows",
     "pattern_source",
     "read_metrics",
 ]
+
+_DOCUMENTS = ("json", "yaml", "trainer-state")
+"""Readers of what is written anew as a whole, often at the end only."""
 
 
 def file_source(typed: str, root: Path, cwd: Path) -> str:
@@ -61,12 +66,21 @@ def check_source(text: str) -> Source:
     return source
 
 
-def read_metrics(sources: Sequence[str], root: Path, stdout: Path, *, since: float | None = None) -> Readings:
-    """The metrics of a run that has ended, from its declared and found sources.
+def grows(source: str) -> str:
+    """The label of a source that a job appends to while it runs; empty for a document written as a whole."""
+    parsed = parse_source(source)
+    return "" if parsed.kind in ("file", "found") and reader_of(parsed).name in _DOCUMENTS else parsed.label
+
+
+def read_metrics(
+    sources: Sequence[str], root: Path, stdout: Path, *, since: float | None = None, growing: bool = False
+) -> Readings:
+    """The metrics of a run, from its declared and found sources.
 
     root: the project's folder, where files are found; stdout: the log of the job's standard output, with what it
     logged itself beside it (see launch.logged).
     since: when the job started, seconds since the epoch: a file that nobody touched after it is another run's.
+    growing: the job still runs, or was stopped: what it was about to write is not read.
     A source that gives nothing is a finding and named in `missing`. A name that two sources give is prefixed with
     its source in both, so that what it means does not depend on which of them a replay still has.
     Raises UsageError for a source that no reader reads.
@@ -74,7 +88,7 @@ def read_metrics(sources: Sequence[str], root: Path, stdout: Path, *, since: flo
     findings: list[Finding] = []
     absent: list[str] = []
     read: list[tuple[Source, str, Series]] = []
-    for source in [check_source(text) for text in dict.fromkeys(sources)]:
+    for source in [replace(check_source(text), growing=growing) for text in dict.fromkeys(sources)]:
         reading = _read(source, root, stdout, since, findings)
         if reading is not None and source.kind == "found":
             reading = _pinned(source, reading, findings)
@@ -133,7 +147,7 @@ def _read(
             if since is not None and state.st_ctime < int(since):
                 findings.append(_warn("metric-stale", f"{source.label}: not written by this run, but before it"))
                 return None
-            return reader.read(source, stream)
+            return reader.read(source, whole_lines(stream, source))
     except FileNotFoundError:
         findings.append(_warn("metric-absent", f"{source.label}: the job left no such file"))
     except OSError as error:

@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 
 from runbook.digest.beneath import open_beneath, open_folder_beneath
 from runbook.launch.metrics.filenames import label
-from runbook.launch.metrics.interface import Claim, MetricReader, Reading, Source
+from runbook.launch.metrics.interface import Claim, MetricReader, Reading, Source, whole_lines
 from runbook.model.metric import Series
 
 MAX_FILES = 10_000
@@ -83,7 +83,7 @@ def _read_one(reader: MetricReader, source: Source, stream: BinaryIO, cap: int) 
         raise ValueError(f"is larger than {cap} bytes")
     if source.since is not None and state.st_ctime < int(source.since):
         raise FileNotFoundError(source.path)
-    return reader.read(source, stream)
+    return reader.read(source, whole_lines(stream, source))
 
 
 def _join(first: Reading, second: Reading) -> Reading:

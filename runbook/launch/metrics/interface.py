@@ -11,6 +11,7 @@ taken from it, so that a replay, also one by a later runbook with other rules, r
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import BinaryIO, Literal, Protocol
@@ -22,6 +23,7 @@ from runbook.model.record import Finding
 
 PRINTED = "printed"
 """The reader that finds metrics in the job's output without a pattern."""
+_LINES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _SAFE = " /.,:()[]@+*'#=-_"
 """Left as they are in a found source; `?`, `&` and `%` are quoted."""
 
@@ -45,6 +47,8 @@ class Source:
     """Of a found source: the metrics taken from it; none: every one, which is how discovery looks."""
     since: float | None = None
     """Points logged before, seconds since the epoch, are another run's, in a store that several share."""
+    growing: bool = False
+    """The job still writes, or was stopped in the middle of it: a last line without its end is not read."""
 
     @property
     def suffix(self) -> str:
@@ -131,6 +135,24 @@ class MetricReader(Protocol):
 
     def read(self, source: Source, data: BinaryIO) -> Reading:
         """The numbers of one file; for a found folder, `source.path` is that file's own. Raises ValueError."""
+
+
+def whole_lines(stream: BinaryIO, source: Source) -> BinaryIO:
+    """The stream without a last line that has no end, where such a line may still be written."""
+    lines = source.kind in ("stdout", "api") or source.reader == PRINTED or source.suffix in _LINES
+    if not source.growing or not (lines or source.reader == "mlflow"):
+        return stream
+    end = stream.seek(0, io.SEEK_END)
+    tail = 0
+    while tail < end:
+        tail = min(end, tail + 65536)
+        stream.seek(end - tail)
+        at = stream.read(tail).rfind(b"\n")
+        if at >= 0:
+            tail -= at + 1
+            break
+    stream.seek(0)
+    return stream if not tail else io.BytesIO(stream.read(end - tail))
 
 
 def found_source(reader: str, path: str, names: tuple[str, ...] = ()) -> str:
