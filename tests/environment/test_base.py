@@ -1,5 +1,6 @@
 """Which base is chosen, and why. Registry and engine are real ones."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -10,19 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 from loopback_registry import registry_tool, serving
 
-from runbook.environment.base import resolve_base
+from runbook.engine.docker_base import _image_of
+from runbook.environment.base import resolve_base, settle_base
+from runbook.environment.images import find_layout, pull_layout
 from runbook.environment.layer import Tree, verify_layout, write_layout
 from runbook.errors import NeedMissing, UsageError
-from runbook.model.environment import Interpreter
+from runbook.model.environment import Base, Interpreter
 from runbook.model.fact import Fact, missing, observed
 from runbook.model.reference import parse_reference
+from runbook.progress import SILENT
 from runbook.remote.registry import registry_digest
 
 DIGEST = "sha256:" + "c" * 64
+_OCI = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
 
 
 @dataclass(frozen=True)
@@ -140,6 +146,77 @@ def test_an_image_that_only_the_engine_has_is_carried(
     verify_layout(result.layout)
     index = json.loads((result.layout / "index.json").read_text())
     assert index["manifests"][0]["digest"] == result.base.digest
+
+
+def _fetch(host: str, path: str, digest: str, cache: Path) -> Path:
+    reference = parse_reference(f"{host}/{path}@{digest}")
+    assert reference is not None
+    return pull_layout(reference, "linux/amd64", cache, SILENT)
+
+
+def test_an_image_is_fetched_as_its_registry_has_it(
+    pushed: tuple[str, str], registry: str, interpreter: Interpreter, tmp_path: Path
+) -> None:
+    name, digest = pushed
+    found = resolve_base(interpreter, requested=f"{name}@{digest}", cache=tmp_path)
+    carried = settle_base(found, "all", cache=tmp_path)
+    assert (carried.base.digest, carried.base.layout) == (digest, "data/image")
+    assert carried.layout is not None
+    verify_layout(carried.layout)
+    assert find_layout(tmp_path, digest) == carried.layout
+    left = settle_base(carried, "none")
+    assert (left.base.layout, left.base.size, left.layout) == ("", 0, None)
+    told = subprocess.run(["skopeo", "inspect", "--raw", f"oci:{carried.layout}"], check=True, capture_output=True)
+    assert f"sha256:{hashlib.sha256(told.stdout).hexdigest()}" == digest
+
+
+def test_of_a_list_of_manifests_the_one_of_the_platform_is_fetched(
+    pushed: tuple[str, str], registry: str, tmp_path: Path
+) -> None:
+    name, digest = pushed
+    path = name.removeprefix(f"{registry}/")
+    manifest = requests.get(f"http://{registry}/v2/{path}/manifests/{digest}", headers=_OCI, timeout=10).content
+    entry = {"mediaType": _OCI["Accept"], "digest": digest, "size": len(manifest)}
+    other = {**entry, "platform": {"os": "linux", "architecture": "s390x"}}
+    mine = {**entry, "platform": {"os": "linux", "architecture": "amd64"}}
+    kind = "application/vnd.oci.image.index.v1+json"
+    text = json.dumps({"schemaVersion": 2, "mediaType": kind, "manifests": [other, mine]}).encode()
+    listed = f"sha256:{hashlib.sha256(text).hexdigest()}"
+    put = f"http://{registry}/v2/{path}/manifests/{listed}"
+    requests.put(put, data=text, headers={"Content-Type": kind}, timeout=10).raise_for_status()
+    layout = _fetch(registry, path, listed, tmp_path)
+    verify_layout(layout)
+    base = Base(kind="image", requested="x", digest=listed, platform="linux/amd64", python="", why="test")
+    blobs = layout / "blobs" / "sha256"
+    document = json.loads(manifest)
+    assert _image_of(layout, base) == (
+        document["config"]["digest"].removeprefix("sha256:"),
+        [layer["digest"].removeprefix("sha256:") for layer in document["layers"]],
+    )
+    assert (blobs / listed.removeprefix("sha256:")).read_bytes() == text
+    with pytest.raises(OSError, match="has no linux/arm64"):
+        reference = parse_reference(f"{name}@{listed}")
+        assert reference is not None
+        pull_layout(reference, "linux/arm64", tmp_path / "other", SILENT)
+
+
+def test_a_registry_that_gives_other_bytes_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
+    if registry_tool() is None or shutil.which("skopeo") is None:
+        pytest.skip("needs docker-registry and skopeo: apt-get install docker-registry skopeo")
+    tree = Tree()
+    tree.put("etc/hello", b"hello")
+    written = write_layout(tree, tmp_path / "layout", architecture="amd64", path="/bin")
+    (tmp_path / "registry").mkdir()
+    with serving(tmp_path / "registry") as host:
+        copy = ["skopeo", "copy", "--quiet", "--dest-tls-verify=false", "--preserve-digests"]
+        subprocess.run([*copy, f"oci:{tmp_path}/layout", f"docker://{host}/x:1"], check=True, capture_output=True)
+        layer = written.layer.removeprefix("sha256:")
+        [stored] = (tmp_path / "registry").glob(f"data/**/sha256/*/{layer}/data")
+        stored.write_bytes(b"\0" * stored.stat().st_size)
+        with pytest.raises(OSError, match="other bytes"):
+            _fetch(host, "x", written.manifest, tmp_path / "cache")
+    assert [p for p in (tmp_path / "cache").rglob("*") if p.is_file()] == []
+    assert find_layout(tmp_path / "cache", written.manifest) is None
 
 
 def test_a_registry_that_knows_no_such_tag_says_its_status(registry: str) -> None:
