@@ -26,8 +26,8 @@ from runbook.model.verdict import STRENGTH, MetricComparison, Statistics
 CLAIM = 0.001
 """p-value of the bundle's own value beneath which it alone makes a metric different: a band is skewed at times."""
 VALUES = 3
-"""Different numbers that must have been seen on both sides together: of a metric that only ever took two, the means
-are not nearly distributed as the test takes them to be."""
+"""Different numbers that must have been seen on both sides together: of a metric that only ever took two, the
+means are not nearly distributed as the test takes them to be."""
 
 _LARGE = 1e150
 
