@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 PATHS := runbook tests examples
 
-.PHONY: help setup demo test lint format examples cases gallery corpus fuzz bench golden dist clean
+.PHONY: help setup demo test lint format examples cases gallery corpus fuzz bench simulate golden dist clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ fuzz: .venv/.fuzz ## Every reader of foreign bytes over broken ones, for longer;
 
 bench: .venv/.test ## Ratios to the best peers, from one run; ARGS="--full" for the big sizes
 	@$(BIN)/python tests/bench $(ARGS)
+
+simulate: .venv/.test ## How often verdicts over repeats are wrong, by simulation (ARGS="--reps 100000")
+	@$(BIN)/python tests/support/simulate.py $(ARGS)
 
 golden: .venv/.test ## Rewrite what is generated: help texts in the README, golden files of the tests
 	@$(BIN)/python tests/support/golden.py

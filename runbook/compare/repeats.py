@@ -23,8 +23,11 @@ from runbook.model.metric import Number, Tolerance, brief
 from runbook.model.record import Record
 from runbook.model.verdict import STRENGTH, MetricComparison, Statistics
 
-CLAIM = 0.005
+CLAIM = 0.001
 """p-value of the bundle's own value beneath which it alone makes a metric different: a band is skewed at times."""
+VALUES = 3
+"""Different numbers that must have been seen on both sides together: of a metric that only ever took two, the
+means are not nearly distributed as the test takes them to be."""
 
 _LARGE = 1e150
 
@@ -61,7 +64,7 @@ def decide(metrics: Sequence[MetricComparison]) -> tuple[MetricComparison, ...]:
             else m
             for m in tested
         ]
-    decided = {m.name: _decided(m, len(tested)) for m in tested}
+    decided = {m.name: _decided(m) for m in tested}
     return tuple(decided.get(m.name, m) for m in metrics)
 
 
@@ -185,27 +188,28 @@ def _tested(value: float, found: Statistics) -> Statistics:
     if found.margin and max(every.deviation, found.floor):
         band = replace(every, deviation=max(every.deviation, found.floor))
         claim = stats.outside(value, band, beyond=found.margin)
+    # A side that did not vary at all may do so rarely and by much: that is no evidence of agreement.
+    enough = min(spreads) and (found.floor or len({*found.values[:used], *found.replays[:used]}) >= VALUES)
     return replace(
         found,
         difference_interval=(float(result.low) * scale, float(result.high) * scale),
-        # A side that did not vary at all may do so rarely and by much: that is no evidence of agreement.
-        p_equivalent=float(result.p_equivalent) if found.margin and min(spreads) else None,
+        p_equivalent=float(result.p_equivalent) if found.margin and enough else None,
         p_different=float(result.p_different),
         p_claim=claim,
     )
 
 
-def _decided(metric: MetricComparison, together: int) -> MetricComparison:
+def _decided(metric: MetricComparison) -> MetricComparison:
     found = metric.statistics
     assert found is not None
     if found.replayed is None:
         return metric  # No band: the tolerance has decided.
     if found.used:
-        return _by_test(metric, found, together)
-    return _by_interval(metric, found, together)
+        return _by_test(metric, found)
+    return _by_interval(metric, found)
 
 
-def _by_interval(metric: MetricComparison, found: Statistics, together: int) -> MetricComparison:
+def _by_interval(metric: MetricComparison, found: Statistics) -> MetricComparison:
     """What is single on one side, against the band of the other."""
     band = found.calibration if found.interval_from == "calibration" else found.replayed
     assert band is not None
@@ -221,8 +225,8 @@ def _by_interval(metric: MetricComparison, found: Statistics, together: int) -> 
     assert p is not None
     assert adjusted is not None
     if adjusted < ALPHA:
-        return _say(metric, found, f"{where}; {single} does not (p {p:.2g}{_holm(adjusted, together)})")
-    does = "does" if p >= ALPHA else f"does not, but one of {together} metrics may well fall outside by chance"
+        return _say(metric, found, f"{where}; {single} does not ({_p(p, adjusted)})")
+    does = "does" if p >= ALPHA else "does not, but one of several metrics may well fall outside by chance"
     more = "calibrate the bundle, or replay more often" if replays else "--repeats 3 replays more often"
     return replace(
         _say(metric, found, f"{where}; {single} {does}: consistent, which is weak evidence; {more}"),
@@ -230,7 +234,7 @@ def _by_interval(metric: MetricComparison, found: Statistics, together: int) -> 
     )
 
 
-def _by_test(metric: MetricComparison, found: Statistics, together: int) -> MetricComparison:
+def _by_test(metric: MetricComparison, found: Statistics) -> MetricComparison:
     """Several on both sides: different, equivalent, or neither is shown."""
     a, b = found.calibration, found.replayed
     assert a is not None
@@ -239,12 +243,15 @@ def _by_test(metric: MetricComparison, found: Statistics, together: int) -> Metr
     means = f"the means of {found.used} repeats and {found.used} replays are {brief(found.difference)} apart"
     if found.difference_interval is None:
         words = f"the repeats all gave {brief(a.mean)} and the replays all {brief(b.mean)}: no chance is in it"
-        return _say(metric, found, words)
+        if not found.margin or abs(found.difference) > found.margin:
+            return _say(metric, found, words)
+        words += ", and it is within the margin, which is for means of what varies: a tolerance would decide"
+        return _say(replace(metric, verdict="inconclusive"), found, words)
     low, high = found.difference_interval
     span = f"{means}, with 90 % confidence between {brief(low)} and {brief(high)}"
     margin_words = f"the margin of ±{brief(found.margin)}" if found.margin else "no difference at all"
     if found.p_different_holm is not None and found.p_different_holm < ALPHA:
-        p = f"p {found.p_different:.2g}{_holm(found.p_different_holm, together)}"
+        p = _p(found.p_different, found.p_different_holm)
         beyond = f"more than {margin_words} explains" if found.margin else "more than chance explains"
         return _say(metric, found, f"{span}: {beyond} ({p})")
     if found.p_claim is not None and found.p_claim < CLAIM:
@@ -258,13 +265,12 @@ def _by_test(metric: MetricComparison, found: Statistics, together: int) -> Metr
         words = f"{span}; no margin was fixed, so nothing says how close is close enough"
         return _say(undecided, found, words)
     if found.p_equivalent is None:
-        still = "the repeats" if not a.deviation else "the replays"
-        return _say(undecided, found, f"{span}; {still} did not vary at all, which a test cannot be made of")
-    p = f"p {found.p_equivalent:.2g}{_holm(found.p_equivalent_holm, together)}"
+        return _say(undecided, found, f"{span}; they vary too little, or between two numbers, to be tested")
+    p = _p(found.p_equivalent, found.p_equivalent_holm)
     if (found.p_equivalent_holm or 0.0) >= ALPHA:
         inside = -found.margin < low and high < found.margin
         why = "inside" if inside else "not inside"
-        many = f", and {together} metrics were tested" if inside else "; more replays would narrow it"
+        many = ", but several metrics were tested" if inside else "; more replays would narrow it"
         return _say(undecided, found, f"{span}: {why} {margin_words} ({p}){many}")
     if b.deviation and stats.outside(float(real(metric.original or 0)), b) < ALPHA:
         words = (
@@ -275,8 +281,9 @@ def _by_test(metric: MetricComparison, found: Statistics, together: int) -> Metr
     return _say(replace(metric, verdict="equivalent"), found, f"{span}: inside {margin_words} ({p})")
 
 
-def _holm(adjusted: float | None, together: int) -> str:
-    return f", {adjusted:.2g} for {together} metrics together" if adjusted is not None and together > 1 else ""
+def _p(p: float | None, adjusted: float | None) -> str:
+    """The p-value, and Holm's where the number of metrics changes it."""
+    return f"p {p:.2g}" + (f", {adjusted:.2g} by Holm" if adjusted is not None and adjusted != p else "")
 
 
 def _say(metric: MetricComparison, found: Statistics, words: str) -> MetricComparison:

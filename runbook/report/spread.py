@@ -115,10 +115,10 @@ def _figures(found: Statistics) -> Iterator[tuple[str, str]]:
 
 
 def strips(metrics: tuple[MetricComparison, ...]) -> list[Strip]:
-    """The pictures of all metrics that have repeats and do not all give one number."""
+    """The pictures of all metrics that have repeats and do not give one number in all of them."""
     drawn = []
     for metric in metrics:
-        if metric.statistics is not None and metric.original is not None:
+        if metric.statistics is not None and metric.original is not None and metric.verdict != "identical":
             strip = _strip(metric.name, _double(metric.original), metric.statistics)
             drawn += [strip] if strip is not None else []
     return drawn

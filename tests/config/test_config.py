@@ -309,3 +309,61 @@ def test_stages_are_read_with_their_commands_split_into_words():
 def test_an_input_may_say_where_it_can_be_had(text, path, source):
     told = config.parse_input(text)
     assert (told.path, told.source) == (path, source)
+
+
+def test_a_tolerance_may_say_everything_in_a_file_and_in_an_option():
+    text = """
+tolerances:
+  val_*:
+    relative: 1e-3
+    ulp: 4
+    ulp_of: float32
+    margin: 1 %
+    items: 1000
+    better: higher
+    curve: {absolute: 0.5, smooth: 10}
+"""
+    option = "val_*=rel:1e-3,ulp32:4,margin:1%,items:1000,better:higher,curve.abs:0.5,curve.smooth:10"
+    assert parse(text.encode()).tolerances == (parse_tolerance(option),)
+    words = parse_tolerance(option).words()
+    for said in (
+        "rel 0.001",
+        "4 ulp of float32",
+        "trailing mean over 10 points",
+        "1 % of the original",
+        "1,000 items",
+    ):
+        assert said in words
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        "ulp:1.5",
+        "ulp:-1",
+        "ulp:4,ulp32:4",
+        "smooth:3",
+        "curve.smooth:0",
+        "curve.margin:1",
+        "margin:-1",
+        "margin:x%",
+        "margin:inf",
+        "items:0",
+        "better:larger",
+        "curve.rel:nan",
+        "margin:%",
+        "curve.:1",
+        "rel:1,rel:2",
+    ],
+)
+def test_what_is_no_tolerance_is_refused(bounds):
+    with pytest.raises(UsageError) as refused:
+        parse_tolerance(f"loss={bounds}")
+    assert refused.value.id == "tolerance"
+
+
+def test_an_unknown_bound_of_a_curve_names_its_line():
+    with pytest.raises(UsageError) as refused:
+        parse(b"tolerances:\n  loss:\n    curve:\n      smoth: 3\n")
+    assert "line 4" in str(refused.value)
+    assert "smooth" in refused.value.hint
