@@ -244,7 +244,8 @@ def _told(out: Tail, err: Tail, code: int, plan: Plan) -> dict[str, Any]:
         )
     if code or not told:
         raise not_installed(err.text() or out.text(), code)
-    if any(not value.isprintable() for value in told.values()):
+    texts = [text for value in told.values() for text in (value if isinstance(value, list) else [value])]
+    if any(not isinstance(text, str) or not text.isprintable() for text in texts):
         raise EnvironmentNotRebuilt(
             "the base's Python does not say what it is", told["python"], id="base-python-odd"
         )
