@@ -149,13 +149,15 @@ def _wheel(data: bytes) -> None:
 def _oci(data: bytes) -> None:
     """The first line is index.json, every other one is a blob under its own digest."""
     index, *blobs = data.split(b"\n")
+    base = factories.make_environment().base.value
+    assert base is not None
     with _folder() as folder:
         place = Path(folder) / "blobs" / "sha256"
         place.mkdir(parents=True)
         for blob in blobs:
             (place / layout.sha256(blob)).write_bytes(blob)
         (Path(folder) / "index.json").write_bytes(index)
-        for read in (lambda: _image_of(Path(folder), factories.DIGEST), lambda: verify_layout(Path(folder))):
+        for read in (lambda: _image_of(Path(folder), base), lambda: verify_layout(Path(folder))):
             try:
                 read()
             except BundleRejected:
