@@ -244,7 +244,9 @@ def read_told(said: str) -> dict[str, Any]:
     if not whole or not all(isinstance(text, str) and text.isprintable() for text in texts):
         raise EnvironmentNotRebuilt("the base's Python does not say what it is", said[-200:], id="base-python-odd")
     libraries = {name: told.get(name, []) for name in ("brought", "lacking")}
-    return told | {name: value if isinstance(value, list) else [] for name, value in libraries.items()}
+    found: dict[str, Any] = {**told}
+    found |= {name: value if isinstance(value, list) else [] for name, value in libraries.items()}
+    return found
 
 
 def _told(out: Tail, err: Tail, code: int, plan: Plan) -> dict[str, Any]:
