@@ -229,12 +229,29 @@ def _make_folders(api: APIClient, name: str) -> None:
     api.put_archive(name, "/", archive.getvalue())
 
 
+def read_told(said: str) -> dict[str, Any]:
+    """The last line that the installer printed, read as hostile: the base's own Python ran it. Empty for none.
+
+    Raises EnvironmentNotRebuilt where it is not what the installer prints: printable texts, and lists of them.
+    """
+    try:
+        told = json.loads(said.strip().rpartition("\n")[2])
+    except (ValueError, RecursionError):
+        return {}
+    values = list(told.values()) if isinstance(told, dict) else []
+    texts = [word for value in values for word in (value if isinstance(value, list) else [value])]
+    whole = isinstance(told, dict) and isinstance(told.get("python"), str) and isinstance(told.get("prefix"), str)
+    if not whole or not all(isinstance(text, str) and text.isprintable() for text in texts):
+        raise EnvironmentNotRebuilt("the base's Python does not say what it is", said[-200:], id="base-python-odd")
+    libraries = {name: told.get(name, []) for name in ("brought", "lacking")}
+    found: dict[str, Any] = {**told}
+    found |= {name: value if isinstance(value, list) else [] for name, value in libraries.items()}
+    return found
+
+
 def _told(out: Tail, err: Tail, code: int, plan: Plan) -> dict[str, Any]:
     """What the installer told. Raises EnvironmentNotRebuilt with its own words when it failed."""
-    try:
-        told: dict[str, Any] = json.loads(out.text().strip().rpartition("\n")[2])
-    except ValueError:
-        told = {}
+    told = read_told(out.text())
     if code == install.OTHER_PYTHON and told:
         raise EnvironmentNotRebuilt(
             f"the lock is for Python {minor(plan.interpreter.version)}, but the base has Python",
@@ -244,10 +261,6 @@ def _told(out: Tail, err: Tail, code: int, plan: Plan) -> dict[str, Any]:
         )
     if code or not told:
         raise container.no_room(err.text()) or not_installed(err.text() or out.text(), code)
-    if any(not value.isprintable() for value in told.values()):
-        raise EnvironmentNotRebuilt(
-            "the base's Python does not say what it is", told["python"], id="base-python-odd"
-        )
     if any(told["prefix"] == hidden or told["prefix"].startswith(hidden + "/") for hidden in _HIDDEN):
         raise EnvironmentNotRebuilt(
             "the base keeps its Python in a folder that the sandbox replaces",

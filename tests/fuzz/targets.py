@@ -26,9 +26,10 @@ from runbook.bundle.read import open_bundle, parse_record, parse_series
 from runbook.bundle.verify import verify
 from runbook.compare.verdict import compare
 from runbook.engine.docker_base import _image_of
+from runbook.engine.docker_build import read_told
 from runbook.environment.layer import verify_layout
 from runbook.environment.tags import best_wheel
-from runbook.errors import BundleRejected, NeedMissing, RunbookError, UsageError
+from runbook.errors import BundleRejected, EnvironmentNotRebuilt, NeedMissing, RunbookError, UsageError
 from runbook.launch.logged import read_logged
 from runbook.launch.metrics import read_metrics
 from runbook.launch.metrics.interface import MetricReader, Source, found_source, parse_source
@@ -149,13 +150,15 @@ def _wheel(data: bytes) -> None:
 def _oci(data: bytes) -> None:
     """The first line is index.json, every other one is a blob under its own digest."""
     index, *blobs = data.split(b"\n")
+    base = factories.make_environment().base.value
+    assert base is not None
     with _folder() as folder:
         place = Path(folder) / "blobs" / "sha256"
         place.mkdir(parents=True)
         for blob in blobs:
             (place / layout.sha256(blob)).write_bytes(blob)
         (Path(folder) / "index.json").write_bytes(index)
-        for read in (lambda: _image_of(Path(folder), factories.DIGEST), lambda: verify_layout(Path(folder))):
+        for read in (lambda: _image_of(Path(folder), base), lambda: verify_layout(Path(folder))):
             try:
                 read()
             except BundleRejected:
@@ -316,6 +319,12 @@ def targets() -> dict[str, Target]:
             (b"numpy-2.3.5-cp311-cp311-manylinux_2_27_x86_64.whl\na-1-py3-none-any.whl",),
         ),
         Target("oci-layout", _oci, (), (_oci_seed(),)),
+        Target(
+            "installer",
+            lambda data: read_told(data.decode("utf-8", "replace")),
+            (EnvironmentNotRebuilt,),
+            (b'{"python": "3.11.7", "prefix": "/usr", "tool": "uv", "brought": ["a.so"], "lacking": []}\n',),
+        ),
         Target("watch-log", _watch, (), (start + b"t100\n\0r/w/a\n\0w/w/b\n\0Z\n\0",)),
         Target(
             "strace",
