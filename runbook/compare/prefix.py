@@ -33,6 +33,8 @@ class Prefixes:
     series_a: dict[str, Series]
     series_b: dict[str, Series]
     partial: Partial
+    whole: dict[str, int]
+    """Points of each series of the original."""
 
 
 def prefixes(
@@ -66,7 +68,8 @@ def prefixes(
         of_points=sum(len(curve.values) for curve in series_a.values()),
         left_out=tuple(left_out),
     )
-    return Prefixes(tuple(sides[0]), tuple(sides[1]), cut[0], cut[1], partial)
+    whole_lengths = {name: len(one.values) for name, one in series_a.items()}
+    return Prefixes(tuple(sides[0]), tuple(sides[1]), cut[0], cut[1], partial, whole_lengths)
 
 
 def reached(whole: Series, so_far: Series | None, until: int) -> bool:
@@ -75,11 +78,11 @@ def reached(whole: Series, so_far: Series | None, until: int) -> bool:
     return so_far is not None and len(so_far.values) >= wanted
 
 
-def as_partial(metric: MetricComparison, whole: Series) -> MetricComparison:
+def as_partial(metric: MetricComparison, whole: int) -> MetricComparison:
     """The verdict of a series that agrees as far as it got."""
     if metric.verdict not in ("identical", "within tolerance"):
         return metric
-    reason = f"{metric.verdict} at {metric.points:,} of {len(whole.values):,} points"
+    reason = f"{metric.verdict} at {metric.points:,} of {whole:,} points"
     said = f"{reason}; {metric.reason}" if metric.reason else reason
     return msgspec.structs.replace(metric, verdict="partial", reason=said)
 

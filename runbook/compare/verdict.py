@@ -64,18 +64,29 @@ def compare(
         overrides=overrides,
     )
     if not replaying:
-        return _conclude(original, metrics, differences, overrides, cut=cut)
+        return _conclude(original, metrics, differences, overrides)
     calibration = original.calibration.value
+    if cut and calibration is not None:  # The band is that of final values.
+        metrics = tuple(_varies(m) for m in metrics)
     return _conclude(
         original,
-        repeats.across(original, [metrics], calibration, overrides),
+        metrics if cut else repeats.across(original, [metrics], calibration, overrides),
         differences,
         overrides,
         broken=_broken(original, replay, differences),
         replaced=(*substitutions, *_substituted(differences)),
         replaying=True,
-        remarks=tuple(repeats.remarks(calibration, True, "frozen")),
+        remarks=() if cut else tuple(repeats.remarks(calibration, True, "frozen")),
         cut=cut,
+    )
+
+
+def _varies(metric: MetricComparison) -> MetricComparison:
+    """A series that parted, of a job that is known to vary and has no band for its points."""
+    if metric.verdict != "different":
+        return metric
+    return _weaken(
+        metric, "inconclusive", f"{metric.reason}; the job varies, and only its final values have a band"
     )
 
 
@@ -139,13 +150,13 @@ def _conclude(
     remarks: tuple[str, ...] = (),
     cut: Prefixes | None = None,
 ) -> Comparison:
-    """The verdict over all metrics, in the light of what the replays were. cut: what alone was compared."""
+    """The verdict over all metrics, in the light of what the replays were."""
     replaced = tuple(dict.fromkeys(replaced))
     seeded = bool(original.seeds)
     if replaying:
         metrics = tuple(_under_replay(m, bool(broken), bool(replaced), seeded) for m in metrics)
     if cut:
-        metrics = tuple(as_partial(m, cut.series_a[m.name]) for m in metrics)
+        metrics = tuple(as_partial(m, cut.whole[m.name]) for m in metrics)
     verdict = _overall(metrics, broken) if metrics or broken or not cut else "inconclusive"
     return Comparison(
         verdict=verdict,

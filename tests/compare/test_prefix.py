@@ -78,6 +78,20 @@ def test_a_tolerance_is_named_in_a_partial_verdict() -> None:
     assert found.metrics[0].reason.startswith("within tolerance at 3 of 10 points")
 
 
+def test_a_job_that_varies_is_not_judged_by_the_band_of_its_final_values() -> None:
+    from runbook.model.calibration import Calibration
+    from runbook.model.fact import observed
+
+    original = replace(
+        make_record(metrics=metrics({"loss": LOSS})),
+        calibration=observed(Calibration(repeats=(), seeding="frozen")),
+    )
+    bad = {"loss": Series(steps=LOSS.steps[:2], values=(1.0, 7.0))}
+    found = compare(original, stopped(original, bad), {"loss": LOSS}, bad, replaying=True, stop=Stop("x"))
+    assert (found.verdict, EXIT[found.verdict]) == ("inconclusive", 7)
+    assert "only its final values have a band" in found.metrics[0].reason
+
+
 def test_nothing_reached_is_inconclusive() -> None:
     found = spot({})
     assert (found.verdict, EXIT[found.verdict]) == ("inconclusive", 7)
