@@ -6,6 +6,7 @@ import os
 import stat
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 _IN_ACCESS, _NONBLOCK = 0x1, 0x800
@@ -60,8 +61,8 @@ class StandardInput:
 def _path(told: os.stat_result) -> str:
     """The path of the open file; empty when it has none any more."""
     try:
-        path = os.readlink("/proc/self/fd/0")
-        return path if os.path.samestat(told, os.stat(path)) else ""  # noqa: PTH116 - of two results
+        path = Path("/proc/self/fd/0").readlink()
+        return str(path) if os.path.samestat(told, path.stat()) else ""
     except OSError:
         return ""
 

@@ -40,9 +40,12 @@ _SOURCE = frozenset(
         *(".lock", ".mk", ".cmake", ".proto", ".pth", ".env", ".ts", ".js", ".html", ".css"),
     )
 )
-_SOURCE_NAMES = frozenset(("Makefile", "Dockerfile", "MLproject", "Pipfile", "Snakefile", "LICENSE", "setup.py"))
+_SOURCE_NAMES = frozenset(
+    ("Makefile", "Dockerfile", "MLproject", "Pipfile", "Snakefile", "LICENSE", "setup.py", ".dvcignore")
+)
 _DATA_FOLDER = re.compile(r"(data|datasets?|corpus|corpora)", re.IGNORECASE)
 _NO_DATA = frozenset((".py", ".pyi", ".pyc", ".so", ".txt", ".md", ".rst", ".typed", ".h", ".ttf", ".afm", ".pxd"))
+_DVC = re.compile(r"/\.dvc/(cache|tmp)/|^/var/tmp/dvc/")
 _CREDENTIALS = re.compile(
     r"/(\.netrc|_netrc|\.pypirc|\.pgpass|\.git-credentials|\.aws/.*|\.ssh/.*|\.gnupg/.*|\.kube/config|\.docker/config\.json"
     r"|\.kaggle/kaggle\.json|gcloud/.*credentials.*|\.config/wandb/settings|huggingface/(token|stored_tokens))$"
@@ -135,6 +138,10 @@ class _Rules:
             return "noise", "runbook's own"
         if relative.startswith(".git/") or "/.git/" in path:
             return "noise", "git's own"
+        if _DVC.search(path):
+            return "cache", "DVC's own"
+        if path == f"{here.home}/.gitconfig":
+            return "noise", "git's own"
         if _CREDENTIALS.search(path):
             return "noise", "credentials: never kept"
         if "/__pycache__/" in path or path.endswith((".pyc", ".pyo")):
@@ -206,7 +213,7 @@ class _Rules:
     def _of_the_project(self, relative: str) -> tuple[FileKind, str]:
         path = PurePosixPath(relative)
         suffix = path.suffix.lower()
-        if suffix in _SOURCE or path.name in _SOURCE_NAMES:
+        if suffix in _SOURCE or path.name in _SOURCE_NAMES or path.parts[0] == ".dvc":
             return "code", "source or settings of the project"
         if suffix in (".json", ".txt", "") and self._here.sizes.get(relative, 0) < _SETTINGS_CAP:
             named = suffix == ".json" or path.name.startswith(("requirements", "README"))

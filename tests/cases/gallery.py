@@ -2,10 +2,11 @@
 
 usage: SCRIPTS_DIR=FOLDER [SCRIPTS_PYTHON=INTERPRETER] python tests/cases/gallery.py [options] [NAME-PART…]
 
-Every run starts in a fresh copy of the script's own folder, at the same path. Compared: exit code, standard output
-and standard error byte for byte, and the files written. Where the two plain runs differ from each other, only what
-they share is asked of the watched one: the text without its numbers, or the exit code. What seems to differ is run
-again, and counts when it differs each time.
+Every run starts in a fresh copy of the script's own folder, at the same path; of SCRIPTS_DIR whole with --whole,
+for scripts that read beside their folder. --list FILE names the scripts, one a line, each with its arguments.
+Compared: exit code, standard output and standard error byte for byte, and the files written. Where the two plain
+runs differ from each other, only what they share is asked of the watched one: the text without its numbers, or the
+exit code. What seems to differ is run again, and counts when it differs each time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -40,6 +42,14 @@ _DOUBTS = 2
 """How often a script that seems to differ is run again, plain and watched."""
 _NUMBER = re.compile(rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _BLANK = re.compile(rb"[ \t=\-_.#%|/\\]+")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A script and what it is called with."""
+
+    script: Path
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,11 +102,13 @@ class Row:
 class Place:
     """A working folder, the same path for every run of one worker, laid anew each time."""
 
-    def __init__(self, folder: Path, python: Path, seconds: float) -> None:
+    def __init__(self, folder: Path, python: Path, seconds: float, whole: Path | None = None) -> None:
         self.folder = folder
         self.work = folder / "work"
         self.python = python
         self.seconds = seconds
+        self.whole = whole
+        """What is copied for every run, instead of the script's own folder."""
         self.env = {
             **os.environ,
             "MPLBACKEND": "Agg",
@@ -113,21 +125,29 @@ class Place:
         for one in (self.work, self.folder / "home"):
             shutil.rmtree(one, ignore_errors=True)
         (self.folder / "home").mkdir(parents=True)
+        if self.whole:
+            shutil.copytree(self.whole, self.work, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+            return
         beside = [path for path in script.parent.iterdir() if path.is_file()]
         self.work.mkdir()
         for path in beside if sum(p.stat().st_size for p in beside) <= LARGE else [script]:
             shutil.copy2(path, self.work / path.name)
 
-    def plain(self, script: Path) -> Ran:
-        """Run it as anybody would."""
-        self.lay(script)
-        return self._run([self.python, script.name], self.seconds)
+    def cwd(self, script: Path) -> Path:
+        """Where it runs."""
+        return self.work / script.parent.relative_to(self.whole) if self.whole else self.work
 
-    def watched(self, script: Path, patience: float) -> Ran:
+    def plain(self, job: Job) -> Ran:
+        """Run it as anybody would."""
+        self.lay(job.script)
+        return self._run(job.script, [self.python, job.script.name, *job.arguments], self.seconds)
+
+    def watched(self, job: Job, patience: float) -> Ran:
         """Run it under `runbook run`; the job's own output, time and exit code."""
-        self.lay(script)
-        ran = self._run([RUNBOOK, "run", "--", self.python, script.name], patience)
-        runs = sorted((self.work / OURS / "runs").glob("*/draft.json"))
+        self.lay(job.script)
+        command = [RUNBOOK, "run", "--", self.python, job.script.name, *job.arguments]
+        ran = self._run(job.script, command, patience)
+        runs = sorted(self.work.rglob(f"{OURS}/runs/*/draft.json"))
         if not runs or ran.code is None:
             return ran if ran.code is None else replace(ran, trouble=f"no record: {_text(ran.stderr[-500:])}")
         record = json.loads(runs[0].read_text())
@@ -146,18 +166,18 @@ class Place:
 
     def seen(self) -> dict[str, int]:
         """What the record of the watched run holds, in numbers."""
-        for path in (self.work / OURS / "runs").glob("*/draft.json"):
+        for path in self.work.rglob(f"{OURS}/runs/*/draft.json"):
             record = json.loads(path.read_text())
             return {name: len(record[name]) for name in ("inputs", "outputs", "seeds", "metrics", "findings")}
         return {}
 
-    def _run(self, command: Sequence[str | Path], patience: float) -> Ran:
+    def _run(self, script: Path, command: Sequence[str | Path], patience: float) -> Ran:
         outputs = [self.folder / "stdout", self.folder / "stderr"]
         with outputs[0].open("wb") as out, outputs[1].open("wb") as err:
             began = time.monotonic()
             process = subprocess.Popen(
                 list(map(str, command)),
-                cwd=self.work,
+                cwd=self.cwd(script),
                 env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -209,16 +229,16 @@ def compare(first: Ran, second: Ran, watched: Ran) -> tuple[list[str], list[str]
     return wrong, unsteady
 
 
-def look(script: Path, name: str, place: Place) -> Row:
+def look(job: Job, name: str, place: Place) -> Row:
     """Run one script three times and compare."""
-    first = place.plain(script)
+    first = place.plain(job)
     if first.code is None:
         return Row(name, "too long", plain_s=first.wall_s)
-    second = place.plain(script)
+    second = place.plain(job)
     if second.code is None:
         return Row(name, "too long", plain_s=second.wall_s)
     patience = 60 + 3 * max(first.wall_s, second.wall_s)
-    watched = place.watched(script, patience)
+    watched = place.watched(job, patience)
     times = {
         "plain_s": min(first.wall_s, second.wall_s),
         "watched_s": watched.wall_s,
@@ -232,7 +252,7 @@ def look(script: Path, name: str, place: Place) -> Row:
         if not wrong or watched.code is None:
             break
         # A time that a script prints may be the same twice, and another the third time.
-        second, again = place.plain(script), place.watched(script, patience)
+        second, again = place.plain(job), place.watched(job, patience)
         wrong = [] if not compare(first, second, watched)[0] else compare(first, second, again)[0]
         unsteady = unsteady or ["some runs only"]
     verdict = "DIFFERENT" if wrong else "same shape" if unsteady else "same"
@@ -250,6 +270,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--limit", type=int, default=0, help="no more scripts than this")
     parser.add_argument("--parallel", type=int, default=max(1, (os.cpu_count() or 2) // 2), metavar="N")
     parser.add_argument("--any", action="store_true", help="every .py file, not only those without `_` in front")
+    parser.add_argument("--list", type=Path, metavar="FILE", help="scripts and their arguments, one a line")
+    parser.add_argument("--whole", action="store_true", help="copy all of SCRIPTS_DIR for every run")
     options = parser.parse_args(arguments)
     given = os.environ.get("SCRIPTS_DIR")
     if not given:
@@ -263,17 +285,24 @@ def main(arguments: Sequence[str]) -> int:
         and (not options.only or any(part in str(path.relative_to(top)) for part in options.only))
         and not any(text in path.read_text("utf-8", "replace") for text in options.without)
     ]
-    scripts = scripts[: options.limit or None]
+    jobs = [Job(path) for path in scripts]
+    if options.list:
+        lines = [shlex.split(line, comments=True) for line in options.list.read_text().splitlines()]
+        jobs = [Job(top / words[0], tuple(words[1:])) for words in lines if words]
+    jobs = jobs[: options.limit or None]
+    whole = top if options.whole else None
     with tempfile.TemporaryDirectory(prefix="gallery-") as folder:  # Outside of any checkout, as a user's folder.
-        places = [Place(Path(folder) / str(number), python, options.seconds) for number in range(options.parallel)]
-        rows = _rows(scripts, top, places)
+        places = [
+            Place(Path(folder) / str(number), python, options.seconds, whole) for number in range(options.parallel)
+        ]
+        rows = _rows(jobs, top, places)
     results = BUILD / "gallery.json"
     results.parent.mkdir(exist_ok=True)
     results.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
     return _sum_up(rows, results)
 
 
-def _rows(scripts: Sequence[Path], top: Path, places: Sequence[Place]) -> list[Row]:
+def _rows(jobs: Sequence[Job], top: Path, places: Sequence[Place]) -> list[Row]:
     """Each script in a place that is free, and its line as soon as it is known."""
     free = list(places)
     for place in places:
@@ -282,17 +311,17 @@ def _rows(scripts: Sequence[Path], top: Path, places: Sequence[Place]) -> list[R
         subprocess.run([place.python, "-c", warm], env=place.env, capture_output=True, check=False)
     print(f"{'script':52} {'verdict':10} {'exit':>4} {'plain':>8} {'watched':>8} {'cpu':>7}", flush=True)
 
-    def one(script: Path) -> Row:
+    def one(job: Job) -> Row:
         place = free.pop()
         try:
-            row = look(script, str(script.relative_to(top)), place)
+            row = look(job, " ".join([str(job.script.relative_to(top)), *job.arguments]), place)
         finally:
             free.append(place)
         print(row.line(), flush=True)
         return row
 
     with ThreadPoolExecutor(len(places)) as pool:
-        return list(pool.map(one, scripts))
+        return list(pool.map(one, jobs))
 
 
 def _sum_up(rows: Sequence[Row], results: Path) -> int:
@@ -318,7 +347,7 @@ def _files(work: Path) -> dict[str, str]:
     found = {}
     for path in sorted(work.rglob("*")):
         inside = path.relative_to(work)
-        if inside.parts[0] == OURS or "__pycache__" in inside.parts or path.is_symlink() or not path.is_file():
+        if OURS in inside.parts or "__pycache__" in inside.parts or path.is_symlink() or not path.is_file():
             continue
         found[inside.as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found

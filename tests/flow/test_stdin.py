@@ -1,4 +1,4 @@
-"""A job that reads its standard input: a file is an input that a replay feeds it again; a pipe is said to be lost."""
+"""A job that reads its standard input: a replay feeds it the file again; a pipe is said to be lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import pytest
 
 from tests.flow.conftest import Project
 
-JOB = "import random, sys\nrandom.seed(1)\nprint('sum:', sum(map(float, sys.stdin.read().split())) * random.random())\n"
+JOB = """import random, sys
+random.seed(1)
+print("sum:", sum(map(float, sys.stdin.read().split())) * random.random())
+"""
 
 
 def record(project: Project) -> dict[str, Any]:

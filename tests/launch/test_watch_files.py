@@ -358,9 +358,9 @@ def test_requests_of_httpx_and_aiohttp_are_seen_however_they_are_made(project: P
 from types import SimpleNamespace
 from httpx._client import AsyncClient, Client
 from aiohttp.client import ClientSession
-Client().send(SimpleNamespace(url="http://host/a?key=1"))
+Client().send(SimpleNamespace(method="GET", url="http://host/a?key=1"))
 open("a.csv", "w").close()
-AsyncClient().send(request=SimpleNamespace(url="http://host/b"), stream=True)
+AsyncClient().send(request=SimpleNamespace(method="GET", url="http://host/b"), stream=True)
 open("b.csv", "w").close()
 ClientSession()._request("GET", "c?key=2")
 open("c.csv", "w").close()

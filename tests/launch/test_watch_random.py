@@ -147,7 +147,7 @@ def _worker_loop(init):
 def torch_of_sorts(project: Path) -> None:
     """Stands in for torch in the places that count: where a worker seeds anew is known by its file."""
     for name, text in {
-        "torch/__init__.py": "initial = 81\ndef get_rng_state():\n    import array\n    return array.array('b', [1])\n",
+        "torch/__init__.py": "import array\ninitial = 81\ndef get_rng_state(): return array.array('b', [1])\n",
         "torch/random.py": "def manual_seed(seed): pass\ndef set_rng_state(new_state): pass\n",
         "torch/utils/__init__.py": "",
         "torch/utils/data/__init__.py": "",

@@ -42,6 +42,12 @@ WROTE = {"read": False, "written": True, "first": "written"}
     [
         (f"{ROOT}/train.py", {"code": ("train.py",)}, "code", "source"),
         (f"{ROOT}/conf/a.yaml", {"code": ("conf/a.yaml",)}, "code", "settings"),
+        (f"{ROOT}/.dvc/config", {"code": (".dvc/config",)}, "code", "settings"),
+        (f"{ROOT}/.dvcignore", {"code": (".dvcignore",)}, "code", "settings"),
+        (f"{ROOT}/.dvc/cache/files/md5/41/89", WROTE, "cache", "DVC's own"),
+        (f"{ROOT}/.dvc/tmp/btime", WROTE, "cache", "DVC's own"),
+        ("/var/tmp/dvc/repo/9c/links/cache.db", {"written": True}, "cache", "DVC's own"),
+        ("/home/me/.gitconfig", {}, "noise", "git's own"),
         (f"{ROOT}/config.json", {"code": ("config.json",)}, "code", "settings"),
         (f"{ROOT}/data/rows.json", {"code": ("data/rows.json",)}, "input", "data of the project"),
         (f"{ROOT}/big.json", {"code": ("big.json",), "size": 1 << 20}, "input", "data of the project"),
