@@ -244,7 +244,8 @@ def _told(out: Tail, err: Tail, code: int, plan: Plan) -> dict[str, Any]:
         )
     if code or not told:
         raise not_installed(err.text() or out.text(), code)
-    if any(not value.isprintable() for value in told.values()):
+    odd = any(not str(told[name]).isprintable() for name in ("python", "prefix"))
+    if odd or not plan.libraries.keys() >= {*told["brought"], *told["lacking"]}:
         raise EnvironmentNotRebuilt(
             "the base's Python does not say what it is", told["python"], id="base-python-odd"
         )
