@@ -101,21 +101,24 @@ def created(daemon: Daemon, image: str, host: Mapping[str, Any], **config: Any) 
     from requests import RequestException
 
     api, name = daemon.api, owner.fresh_name()
+    host_config = api.create_host_config(
+        log_config=LogConfig(type="none"),
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges", *seccomp.options(daemon.product)],
+        **{"ulimits": ulimits(), **host},
+    )
     try:
-        api.create_container(
-            image,
-            name=name,
-            labels={owner.LABEL: owner.owner()},
-            host_config=api.create_host_config(
-                log_config=LogConfig(type="none"),
-                cap_drop=["ALL"],
-                security_opt=["no-new-privileges", *seccomp.options(daemon.product)],
-                **{"ulimits": ulimits(), **host},
-            ),
-            healthcheck={"test": ["NONE"]},
-            use_config_proxy=False,
-            **config,
-        )
+        # An engine goes on creating when its caller has left: what is not there yet cannot be removed.
+        with owner.uninterrupted():
+            api.create_container(
+                image,
+                name=name,
+                labels={owner.LABEL: owner.owner()},
+                host_config=host_config,
+                healthcheck={"test": ["NONE"]},
+                use_config_proxy=False,
+                **config,
+            )
         yield name
     except APIError as error:
         raise refused(error) from error
@@ -141,9 +144,19 @@ def ulimits(**bytes_at_most: int) -> list[Ulimit]:
     return [Ulimit(name=name, soft=bound, hard=bound) for name, bound in bounds.items()]
 
 
+def no_room(said: str) -> NeedMissing | None:
+    """The error for an engine, or a tool inside a container, that says its disk is full."""
+    if "no space left on device" not in said.lower():
+        return None
+    hint = "free some: docker system df, then docker image prune; runbook doctor shows where images lie"
+    return NeedMissing("the engine's disk is full", said[-300:], hint=hint, id="engine-disk-full")
+
+
 def refused(error: APIError) -> NeedMissing | EnvironmentNotRebuilt:
     """What the engine's refusal means to a person."""
     said = str(error.explanation or error)
+    if (full := no_room(said)) is not None:
+        return full
     if "bind source path does not exist" in said:
         return NeedMissing(
             "the engine cannot see this machine's folders",

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from runbook.engine.container import no_room
 from runbook.engine.interface import Plan
 from runbook.errors import BundleRejected, EnvironmentNotRebuilt, NeedMissing
 from runbook.model.environment import Base
@@ -174,13 +175,15 @@ def _from_layout(api: APIClient, plan: Plan, progress: Progress) -> str:
         try:
             for line in api.load_image(_archive(blobs, config, layers)):
                 if "errorDetail" in line or "error" in line:
-                    raise EnvironmentNotRebuilt(
-                        "the base cannot be loaded", line.get("error"), id="base-not-loaded"
-                    )
+                    raise _not_had("the base cannot be loaded", str(line.get("error")), "base-not-loaded")
         except APIError as error:
             said = str(error.explanation or error)
-            raise EnvironmentNotRebuilt("the base cannot be loaded", said, id="base-not-loaded") from error
+            raise _not_had("the base cannot be loaded", said, "base-not-loaded") from error
     return image
+
+
+def _not_had(what: str, said: str, id: str) -> NeedMissing | EnvironmentNotRebuilt:
+    return no_room(said) or EnvironmentNotRebuilt(what, said, id=id)
 
 
 def _image_of(layout: Path, base: Base) -> tuple[str, list[str]]:

@@ -243,7 +243,7 @@ def _told(out: Tail, err: Tail, code: int, plan: Plan) -> dict[str, Any]:
             id="base-other-python",
         )
     if code or not told:
-        raise not_installed(err.text() or out.text(), code)
+        raise container.no_room(err.text()) or not_installed(err.text() or out.text(), code)
     if any(not value.isprintable() for value in told.values()):
         raise EnvironmentNotRebuilt(
             "the base's Python does not say what it is", told["python"], id="base-python-odd"

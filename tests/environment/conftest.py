@@ -37,6 +37,9 @@ class OwnIndex:
         self.garbage = False
         self.cut: dict[str, int] = {}
         self.replaced: dict[str, bytes] = {}
+        self.held = ""
+        """Paths that begin so are not answered until `released`."""
+        self.released = threading.Event()
         self.asked: list[str] = []
         self.url = ""
 
@@ -68,6 +71,9 @@ def serving(index: OwnIndex, tls: ssl.SSLContext | None = None) -> Iterator[OwnI
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             index.asked.append(self.path)
+            if index.held and self.path.startswith(index.held):
+                index.released.wait(60)
+                return
             parts = urlsplit(self.path).path.strip("/").split("/")
             told = self.headers.get("Authorization", "").removeprefix("Basic ")
             if index.login and base64.b64decode(told).decode() != index.login:
@@ -84,6 +90,10 @@ def serving(index: OwnIndex, tls: ssl.SSLContext | None = None) -> Iterator[OwnI
                 self.file(parts[1], data)
             else:
                 self.answer(404, "text/plain", b"not found")
+
+        def do_HEAD(self) -> None:  # uv asks before it takes a file.
+            self.send_response(200)
+            self.end_headers()
 
         def file(self, name: str, data: bytes) -> None:
             start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
@@ -112,6 +122,7 @@ def serving(index: OwnIndex, tls: ssl.SSLContext | None = None) -> Iterator[OwnI
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     yield index
+    index.released.set()
     server.shutdown()
     server.server_close()
     thread.join()

@@ -7,7 +7,8 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -36,10 +37,10 @@ class Proxy:
 
     path: Path
     upstream: str
-    dies_at: str = ""
-    """Regular expression of a request's line; the first that matches is the last thing that this engine hears."""
-    passes_on: bool = True
-    """Whether the real engine still gets that request."""
+    stage: tuple[str, int] = ("", 0)
+    """Regular expression of a request's line, and which of those that match is meant, from 1."""
+    act: Callable[[], object] | None = None
+    """What happens once the real engine has that request; None: this engine dies."""
     asked: list[Asked] = field(default_factory=list)
     dead: threading.Event = field(default_factory=threading.Event)
 
@@ -48,6 +49,7 @@ class Proxy:
         self._listener.bind(str(self.path))
         self._listener.listen(64)
         self._open: set[socket.socket] = set()
+        self._matched = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -81,31 +83,27 @@ class Proxy:
             threading.Thread(target=self._relay, args=(server, client, False), daemon=True).start()
 
     def _relay(self, source: socket.socket, target: socket.socket, requests: bool) -> None:
-        last = False
         try:
-            while not last and (data := source.recv(1 << 16)):
-                if requests:
-                    last = self._hear(data)
-                if not last or self.passes_on:
-                    target.sendall(data)
-            if not last:
-                target.shutdown(socket.SHUT_WR)
+            while data := source.recv(1 << 16):
+                due = requests and self._hear(data)
+                target.sendall(data)
+                if due:
+                    time.sleep(0.1)  # The engine has begun with it.
+                    (self.act or self.die)()
+            target.shutdown(socket.SHUT_WR)
         except OSError:
             pass
-        if last:
-            if self.passes_on:
-                with contextlib.suppress(OSError):
-                    # The engine has begun with it when it answers or a moment has passed.
-                    target.settimeout(0.5)
-                    target.recv(1, socket.MSG_PEEK)
-            self.die()
 
     def _hear(self, data: bytes) -> bool:
         if found := _REQUEST.match(data):
             self.asked.append(Asked(b" ".join(found.groups()).decode()))
         if self.asked:
             self.asked[-1].sent += data
-        return bool(found and self.dies_at and re.search(self.dies_at, self.asked[-1].line))
+        line, number = self.stage
+        if found and line and re.search(line, self.asked[-1].line):
+            self._matched += 1
+            return self._matched == number
+        return False
 
 
 @contextlib.contextmanager
