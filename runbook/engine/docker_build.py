@@ -244,7 +244,7 @@ def _told(out: Tail, err: Tail, code: int, plan: Plan) -> dict[str, Any]:
         )
     if code or not told:
         raise container.no_room(err.text()) or not_installed(err.text() or out.text(), code)
-    if any(not value.isprintable() for value in told.values()):
+    if not "".join([told["python"], told["prefix"], *told["lacking"]]).isprintable():
         raise EnvironmentNotRebuilt(
             "the base's Python does not say what it is", told["python"], id="base-python-odd"
         )
