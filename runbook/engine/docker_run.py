@@ -187,8 +187,7 @@ def _tmpfs(
     """Folders in memory: /tmp, HOME, trees of links, and every VOLUME of the image, which would be unbounded."""
     mounts = _scratch_mounts(daemon, image, limits, user)
     for target in (place.home, *place.tmpfs):
-        if not target.startswith("/tmp/"):  # noqa: S108
-            mounts[target] = _memory(daemon, limits, user, "0755")
+        mounts[target] = _memory(daemon, limits, user, "0755")
     taken = {bind.target for bind in place.binds}
     return {target: options for target, options in mounts.items() if target not in taken}
 
