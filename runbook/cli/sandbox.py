@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from runbook.cli.options import data_places
 from runbook.errors import Terminated, UsageError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def choices_of(sandbox: dict[str, Any]) -> Choices:
     memory = sandbox["memory"]
     return Choices(
         engine=sandbox["engine"],
-        data=dict(_data(text) for text in sandbox["data"]),
+        data=data_places(sandbox["data"]),
         limits=Limits(
             memory_bytes=None if memory is None else config.parse_size(memory),
             cpus=sandbox["cpus"],
@@ -92,13 +93,6 @@ def cleaning_up() -> Iterator[None]:
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise Terminated
-
-
-def _data(text: str) -> tuple[str, str]:
-    name, equals, path = text.partition("=")
-    if not name or not equals or not path:
-        raise UsageError("not a place for data", text, hint="--data NAME=PATH", id="data-option")
-    return name, path
 
 
 def seeds_of(text: str | None) -> tuple[int, ...]:
