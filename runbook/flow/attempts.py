@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from runbook.engine.placement import WORKSPACE
-from runbook.flow.watched import loopback
 from runbook.model.record import Finding
 from runbook.model.watch import Watched
 
@@ -23,11 +22,8 @@ _SECRET = re.compile(
 )
 
 
-def attempts(seen: Watched, root: str, variables: Mapping[str, str], *, network: bool) -> Iterator[Finding]:
-    """Findings about a job in a container. network: whether it was allowed to use one."""
-    hosts = {one.host for one in seen.connections if one.host and not loopback(one.host)}
-    if hosts and not network:
-        yield _finding("network", "the job reached for the network, which the sandbox does not have", hosts)
+def attempts(seen: Watched, root: str, variables: Mapping[str, str]) -> Iterator[Finding]:
+    """Findings about a job in a container; what it asked of the network is told by `downloads.refused`."""
     files = [one for one in seen.files if not one.library]
     engines = {one.host for one in seen.connections if _ENGINE.search(one.host)}
     engines |= {one.path for one in files if _ENGINE.search(one.path)}

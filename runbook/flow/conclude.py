@@ -222,7 +222,7 @@ def _attempts(raw: Watched | None, ended: Ended) -> list[Finding]:
         return []
     job = ended.bundle.record.job
     variables = {v.name: v.value for v in job.variables}
-    return list(attempts(raw, job.root, variables, network=ended.network))
+    return list(attempts(raw, job.root, variables))
 
 
 def _environment(original: Environment, probe: Probe) -> Environment:

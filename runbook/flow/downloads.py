@@ -97,18 +97,28 @@ def findings(connections: Iterable[Connection], uses: Iterable[FileUse]) -> list
 
 
 def refused(connections: Iterable[Connection], original: Iterable[Connection]) -> list[Finding]:
-    """What a replay's job asked for in vain: URLs, or the hosts that the original's URLs name."""
+    """What a replay's job asked for in vain: URLs, and hosts beyond them.
+
+    A host of this machine itself counts when the original's URLs name it: something answered there then.
+    """
     hosts = {urlsplit(one.url).hostname for one in (*connections, *original) if one.url}
     asked: dict[str, None] = {}
+    reached: dict[str, None] = {}
     for one in connections:
         if one.url and one.by not in _SWITCHED:
             asked[one.url] = None
-        elif one.host in hosts and not any(one.host in url for url in asked):
-            asked[one.host] = None
-    if not asked:
+        elif one.host in hosts or (one.host and not loopback(one.host)):
+            reached[one.host] = None
+    names = [*asked, *(host for host in reached if not any(host in url for url in asked))]
+    if not names:
         return []
-    text = f"the job asked for what the sandbox has no network for: {_some(asked)}"
-    return [Finding(id="network-refused", level="warning", text=text)]
+    text = f"the job reached for the network, which the sandbox does not have: {_some(names)}"
+    return [Finding(id="tried-network", level="warning", text=text)]
+
+
+def loopback(host: str) -> bool:
+    """Whether it is this machine itself, or a socket in its file system."""
+    return host in ("localhost", "::1", "0.0.0.0") or host.startswith(("127.", "/"))  # noqa: S104
 
 
 def _in_memory(one: Connection) -> bool:

@@ -291,7 +291,7 @@ def findings(watched: Watched, probe: Probe | None, scene: Scene) -> list[Findin
         elif missing:
             text = f"the project declares no packages; the job imports {', '.join(missing)}"
             said.append(Finding(id="package-undeclared", level="note", text=text))
-    hosts = sorted({one.host for one in watched.connections if one.host and not loopback(one.host)})
+    hosts = sorted({one.host for one in watched.connections if one.host and not downloads.loopback(one.host)})
     if hosts:
         text = f"the job reached for the network: {', '.join(hosts[:5])}" + (" …" if len(hosts) > 5 else "")
         said.append(Finding(id="network-used", level="note", text=text))
@@ -388,8 +388,3 @@ def _and_real(folders: Sequence[str]) -> tuple[str, ...]:
 
 def _absolute(path: str, root: str) -> str:
     return path if path.startswith("/") else f"{root}/{path}"
-
-
-def loopback(host: str) -> bool:
-    """Whether it is this machine itself, or a socket in its file system."""
-    return host in ("localhost", "::1", "0.0.0.0") or host.startswith(("127.", "/"))  # noqa: S104

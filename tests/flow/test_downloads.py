@@ -171,4 +171,4 @@ def test_a_job_that_downloads_anew_fails_without_network_and_the_record_says_wha
     done = project.runbook("replay", bundle, "--engine", "docker")
     assert done.code == 3
     findings = project.runbook("show", "last", "--json").json["findings"]
-    assert any(one["id"] == "network-refused" and f"{hub.url}/rows.csv" in one["text"] for one in findings)
+    assert any(one["id"] == "tried-network" and f"{hub.url}/rows.csv" in one["text"] for one in findings)
