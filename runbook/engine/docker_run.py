@@ -39,7 +39,6 @@ _NOBODY = 65534
 _MEMORY_SHARE = 0.9
 """Share of the machine's memory that a job gets when no limit is asked for."""
 _PROBE_CAP = 64 << 20
-_HOST = "runbook"
 
 
 def run(daemon: Daemon, built: Built, sandbox: Sandbox, progress: Progress) -> Execution:
@@ -67,7 +66,7 @@ def run(daemon: Daemon, built: Built, sandbox: Sandbox, progress: Progress) -> E
         host = _limits(daemon, sandbox.limits) | {
             "network_mode": "none" if sandbox.network == "none" else "bridge",
             # Processes of one job find each other by their host's name, which nobody else resolves here.
-            "extra_hosts": {_HOST: "127.0.0.1"} if sandbox.network == "none" else None,
+            "extra_hosts": {placement.HOST: "127.0.0.1"} if sandbox.network == "none" else None,
             "mounts": [*_binds(place, folder, sandbox.watch)],
             "tmpfs": _tmpfs(daemon, place, image, sandbox.limits, user),
             "device_requests": gpu.request() if sandbox.gpus else None,
@@ -81,7 +80,7 @@ def run(daemon: Daemon, built: Built, sandbox: Sandbox, progress: Progress) -> E
             user=user,
             environment=environment,
             working_dir="/",
-            hostname=_HOST,
+            hostname=placement.HOST,
         ) as name:
             ended = container.run(
                 daemon.api,

@@ -13,6 +13,8 @@ from runbook.engine.interface import Mount, Sandbox
 from runbook.errors import NeedMissing
 from runbook.model.code import Shape
 
+HOST = "runbook"
+"""The name of the container itself, which a job without a network finds."""
 WORKSPACE = "/workspace"
 """Where the project goes when its own place is taken by the image."""
 FOLDER = "/run/runbook"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from runbook.engine.placement import HOST
 from runbook.model import hubs
 from runbook.model.fact import Fact, missing, observed
 from runbook.model.hubs import Cache
@@ -105,9 +106,10 @@ def refused(connections: Iterable[Connection], original: Iterable[Connection]) -
     asked: dict[str, None] = {}
     reached: dict[str, None] = {}
     for one in connections:
-        if one.url and one.by not in _SWITCHED:
-            asked[one.url] = None
-        elif one.host in hosts or (one.host and not loopback(one.host)):
+        if one.url:
+            if one.by not in _SWITCHED:
+                asked[one.url] = None
+        elif one.host in hosts or (one.host not in ("", HOST) and not loopback(one.host)):
             reached[one.host] = None
     names = [*asked, *(host for host in reached if not any(host in url for url in asked))]
     if not names:

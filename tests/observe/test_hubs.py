@@ -100,4 +100,6 @@ def test_what_a_replay_asked_for_in_vain_is_named_by_url_or_by_the_originals_hos
     (one,) = refused([looked_up, own], original)
     assert one.text.endswith(": data.example")
     assert refused([own], original) == []
+    (other,) = refused([Connection(process=0, host="example.org", port=443)], [])
+    assert other.text.endswith(": example.org")
     assert refused([asked("https://hub/x", by="huggingface_hub")], []) == []
