@@ -14,9 +14,11 @@ from _thread import RLock, get_ident
 from time import monotonic
 
 FORMAT = "1"
-_SEGMENTS = (1 << 16, 1 << 20, 1 << 24, 1 << 26, 1 << 27)
+_SEGMENTS = (1 << 16, 1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 27)
 """Bytes of each part of a log; when the last is full, the rest is not seen."""
-_UNREMEMBERED = 3
+_UNREMEMBERED = 4
+_MAPPED = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+"""All pages at once: a fault for each, between the job's own calls, is a third of what the hook costs."""
 _ALL_LOGS = 1 << 31
 _REMEMBERED = 1 << 16
 _SLACK = 1 << 16
@@ -41,12 +43,12 @@ folder = ""
 """The watch folder, with a slash; what it holds is ours."""
 start = "start"
 write = None
-tick = 0.0
-remember = False
-"""Whether reads that were logged are remembered, so that they are not logged again.
+write_read = None
+"""`write` for the record of a file that was read; when the log is long, it leaves out what is remembered.
 
-A set of paths costs more than the rest of the hook: it is begun when the log is long, after some 100,000 files.
+A set of paths costs more than the rest of the hook: it is begun after some 100,000 files.
 """
+tick = 0.0
 seen = set()
 """Paths that were read, and (kind, path) of other uses, since it was last cleared."""
 busy = set()
@@ -61,13 +63,18 @@ _once = set()
 _counts = {}
 
 
+def _write_to(function):
+    global write, write_read
+    write = write_read = function
+
+
 def _nowhere(data):
     """Where records go when there is no log any more."""
 
 
 def _segment():
     """Map the next part of the log and write there from now on; False when there is none to be had."""
-    global write, remember, _size, _used
+    global write_read, _size, _used
     if _used == len(_SEGMENTS):
         _last("the log of a process is full: what it did from then on is not seen")
         return False
@@ -81,14 +88,14 @@ def _segment():
         try:
             _allocate(descriptor, length)
             if sys.version_info >= (3, 13):
-                area = mmap.mmap(descriptor, length, offset=_size, trackfd=False)
+                area = mmap.mmap(descriptor, length, _MAPPED, offset=_size, trackfd=False)
             else:
                 # The mapping holds a descriptor; the low numbers are left to the job, as if we were not here.
                 last, top = descriptor, min(100, os.sysconf("SC_OPEN_MAX") // 2)
                 while last < top:
                     last = os.dup(descriptor)
                     fillers.append(last)
-                area = mmap.mmap(descriptor, length, offset=_size)
+                area = mmap.mmap(descriptor, length, _MAPPED, offset=_size)
         finally:
             for one in fillers:
                 os.close(one)
@@ -104,9 +111,10 @@ def _segment():
     _retired.append(area)
     _size += length
     _used += 1
-    remember = _used > _UNREMEMBERED
     gil = getattr(sys, "_is_gil_enabled", None)
-    write = area.write if gil is None or gil() else _locked(area.write)
+    _write_to(area.write if gil is None or gil() else _locked(area.write))
+    if _used > _UNREMEMBERED:
+        write_read = _once_only(write)
     return True
 
 
@@ -122,8 +130,8 @@ def _room():
 
 def _last(sentence):
     """Say it in what is left of the log, and write no more."""
-    global write
-    last, write = write, _nowhere
+    last = write
+    _write_to(_nowhere)
     data = b"L" + sentence.encode() + b"\n\0"
     try:
         last(data)
@@ -157,6 +165,18 @@ def _locked(write):
     return one_at_a_time
 
 
+def _once_only(write):
+    """A file that was read and is remembered is not written again."""
+
+    def remembering(data):
+        path = data[:-2].decode()
+        if path not in seen:
+            write(data)
+            seen.add(path)
+
+    return remembering
+
+
 def _grow(data):
     """Write what did not fit: another thread may have made room meanwhile."""
     with _lock:
@@ -176,12 +196,12 @@ def _grow(data):
 
 def begin(data):
     """The first record of this process: make its log, say who it is."""
-    global write, _name, _size, _used
+    global _name, _size, _used
     with _lock:
         if write is begin:
             _size = _used = 0
             _name = "%d-%x.log" % (os.getpid(), int(monotonic() * 1e9))
-            write = _nowhere
+            _write_to(_nowhere)
             if _segment():
                 _introduce()
     if data:
@@ -232,9 +252,8 @@ def slurp(path):
 
 def put(data):
     """Write bytes that are whole records."""
-    now = monotonic()
-    if now > tick:
-        ticked(now)
+    if monotonic() > tick:
+        ticked()
     try:
         write(data)
     except ValueError as error:
@@ -285,9 +304,10 @@ def file(kind, *fields):
     put((kind + "\x1f".join(fields) + "\n\0").encode("utf-8", "surrogateescape"))
 
 
-def ticked(now):
+def ticked():
     """Once a millisecond at most: write the time, and bound what is remembered."""
     global tick
+    now = monotonic()
     tick = now + _TICK_S
     if len(seen) > _REMEMBERED:
         seen.clear()
@@ -330,29 +350,23 @@ def audit(opened, where, handlers):
         try:
             if event == "open":
                 path, _, flags = args
-                if flags & NOT_PLAIN_READ or type(path) is not str:
+                if flags & NOT_PLAIN_READ:
                     opened(path, flags)
                     return
-                data = f"{path}\n\0".encode()  # A record that starts with a slash is a file that was read.
+                data = path.encode() + b"\n\0"  # A record that starts with a slash is a file that was read.
                 if data[0] != 47:
-                    path = where() + path
-                    data = f"{path}\n\0".encode()
-                if remember:
-                    if path in seen:
-                        return
-                    seen.add(path)
-                now = monotonic()
-                if now > tick:
-                    ticked(now)
-                write(data)
+                    data = (where() + path).encode() + b"\n\0"
+                if monotonic() > tick:
+                    ticked()
+                write_read(data)
             elif event in handlers:
                 if not busy or get_ident() not in busy:
                     handlers[event](args)
-        except ValueError as error:  # A full segment, or a name that is not UTF-8.
+        except (ValueError, AttributeError) as error:  # A full segment; a name that is not UTF-8 or no text.
             guard(error)
             try:
-                if event == "open" and type(path) is str:
-                    file(path if path[:1] == "/" else where() + path)
+                if event == "open":
+                    opened(path, flags)
             except BaseException as error:
                 guard(error)
         except BaseException as error:
@@ -363,32 +377,33 @@ def audit(opened, where, handlers):
 
 def close(last_words):
     """The process ends in a regular way: write what only its end shows, and give back the room not used."""
-    global write
     if write is not _nowhere:
         last_words()
         totals()
         emit("Z")
         if _used:
             end = _size - _SEGMENTS[_used - 1] + _retired[-1].tell() + _SLACK
-            write = _nowhere
+            _write_to(_nowhere)
             if end < _size:
                 os.truncate(folder + _name, -(-end // mmap.PAGESIZE) * mmap.PAGESIZE)
 
 
 def forked():
     """In the child of a fork: its own log, made with its first record; a child that only execs needs none."""
-    global write, start, _lock, tick
+    global start, _lock, tick
     if write is not _nowhere:
-        start, _lock, tick, write = "fork", RLock(), 0.0, begin
+        start, _lock, tick = "fork", RLock(), 0.0
+        _write_to(begin)
         for memory in (seen, busy, _once, _counts):
             memory.clear()
 
 
 def open_in(watch_folder):
     """Begin the log of this process; False when nothing can be written there."""
-    global folder, write
+    global folder
     if not os.access(watch_folder, os.W_OK | os.X_OK):
         return False
-    folder, write = os.path.join(watch_folder, ""), begin
+    folder = os.path.join(watch_folder, "")
+    _write_to(begin)
     begin(b"")
     return write is not _nowhere
