@@ -61,6 +61,12 @@ class NeedMissing(RunbookError):
     exit_code = 6
 
 
+class SignatureRefused(RunbookError):
+    """A bundle is not signed as was asked, or a signature does not hold."""
+
+    exit_code = 1
+
+
 class NotComparable(RunbookError):
     """The two sides cannot be compared, or the comparison is inconclusive."""
 

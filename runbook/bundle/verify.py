@@ -19,9 +19,10 @@ from runbook.model.manifest import Entry
 from runbook.model.record import Record
 from runbook.progress import SILENT, Progress
 
+UNSIGNED: Final = "who made it: no signature was checked"
 SAYS_NOT: Final = (
     "that the run happened as recorded: whoever made the bundle wrote the record",
-    "who made it: no signature was checked",
+    UNSIGNED,
     "that it runs here, or gives the same result: `runbook replay` tries",
 )
 """What an intact bundle does not prove."""

@@ -16,6 +16,7 @@ VERBS: dict[str, str] = {
     "init": "Write a runbook.yaml from what was seen.",
     "capture": "Freeze a recorded or declared run into a bundle.",
     "pack": "Carry all that a replay needs, or next to nothing.",
+    "sign": "Put your signature under a bundle.",
     "verify": "Check that a bundle is intact; executes nothing.",
     "replay": "Rebuild, rerun and compare a bundle in a sandbox.",
     "calibrate": "Learn how far a bundle's metrics spread by themselves.",

@@ -20,6 +20,8 @@ class Payload:
     record: Record
     files: Sequence[Entry]
     """Paths relative to `data/`."""
+    bundle_id: str = ""
+    """sha256, hex, of the bundle's manifest; empty while it is not sealed: it cannot be in a file of its own."""
 
 
 class Exporter(Protocol):

@@ -46,6 +46,13 @@ def bundle(terminal):
     (project / "given").mkdir()
     options = "--name digits --metrics metrics.json --capture -o given/digits.runbook"
     play(Step(f"runbook run {options} -- python train.py --seed 7", ()), project, env)
+    play(
+        Step("ssh-keygen -q -t ed25519 -N '' -f id && runbook sign given/digits.runbook --key id", ()),
+        project,
+        env,
+    )
+    key = " ".join((project / "id.pub").read_text().split()[:2])
+    (project / "given" / "allowed_signers").write_text(f"alice@example.org {key}\n")
     return project / "given" / "digits.runbook"
 
 
