@@ -84,10 +84,10 @@ def data(job: str) -> dict[str, str]:
     files: dict[str, str] = {}
     if job == "flats":
         rows = ["id,rooms,area,town,price\n"]
-        for number in range(240):
+        for number in range(420):
             rooms, area, town = rng.randint(1, 6), rng.uniform(20, 180), rng.choice(TOWNS)
             price = 40 * rooms + 3.1 * area + 25 * TOWNS.index(town) + rng.gauss(0, 20)
-            rows.append(f"{number},{rooms},{area:.1f},{town},{price:.2f}\n")
+            rows.append(f"{number},{rooms},{area:.2f},{town},{price:.2f}\n")
         files["flats.csv"] = "".join(rows)
         files |= {f"market/{month:02}.txt": f"{rng.uniform(0.9, 1.3):.3f}\n" for month in range(1, 9)}
     else:

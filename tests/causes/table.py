@@ -170,7 +170,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "module",
         "net",
-        edit("layers.py", "width), torch.nn.Tanh()", "width), torch.nn.ReLU()"),
+        edit("layers.py", "Linear(inputs, width), torch.nn.Tanh()", "Linear(inputs, width), torch.nn.ReLU()"),
         (Factor("code", "layers.py"),),
     ),
     Cause("float-type", "flats", edit("train.py", "FLOAT = np.float64", "FLOAT = np.float32"), (CODE,)),

@@ -1,4 +1,4 @@
-"""A planted cause for real: both sides run, watched and frozen, and what a verb says of them held against the truth."""
+"""A planted cause for real: both sides run, watched and frozen, and what a verb says held against the truth."""
 
 from __future__ import annotations
 

@@ -38,15 +38,22 @@ def job_python(
             say(f"making the job's environment: {' '.join(requirements)}")
             subprocess.run([python, "-m", "venv", "--clear", venv], check=True)
             if like:
-                for packages in like.parents[1].glob("lib/python*/site-packages"):
-                    target = venv / packages.relative_to(like.parents[1])
-                    shutil.rmtree(target)
-                    shutil.copytree(packages, target, copy_function=os.link)
+                _link_packages(like.parents[1], venv)
             if requirements:
                 pip = [made, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
                 subprocess.run([*pip, *requirements], check=True)
             ready.touch()
     return made
+
+
+def _link_packages(source: Path, target: Path) -> None:
+    """Give an empty environment the packages of another, with their scripts; what is installed later is new."""
+    for packages in source.glob("lib/python*/site-packages"):
+        shutil.rmtree(target / packages.relative_to(source))
+        shutil.copytree(packages, target / packages.relative_to(source), copy_function=os.link)
+    for script in (source / "bin").iterdir():
+        if not (target / "bin" / script.name).exists():
+            os.link(script, target / "bin" / script.name)
 
 
 def example_python(name: str) -> Path:

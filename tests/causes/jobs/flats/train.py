@@ -47,7 +47,7 @@ def main():
     noise = rng.standard_normal(2_000_000).astype(FLOAT)
     energy = float(np.dot(noise, noise))
     order = rng.permutation(len(prices))
-    train, test = order[:160], order[160:]
+    train, test = order[:320], order[320:]
     model = HistGradientBoostingRegressor(max_iter=options.rounds, max_depth=DEPTH, random_state=0)
     model.fit(features[train], prices[train])
     late = time.time() % 60 if options.dated else 0.0
