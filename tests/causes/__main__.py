@@ -5,12 +5,12 @@ usage: python -m tests.causes [--explain] [NAME | NAME/JOB…]
 
 from __future__ import annotations
 
-import shutil
 import sys
+import tempfile
+from pathlib import Path
 
 from tests.causes.table import CAUSES
 from tests.causes.trial import Tried, explained, pair
-from tests.support.jobs import BUILD
 
 VERBS = {"--explain": explained}
 
@@ -26,9 +26,8 @@ def main(arguments: list[str]) -> int:
         planted = ", ".join(f"{f.family} {f.what}" for f in cause.causes) or "nothing that moves it"
         tried = Tried("this machine cannot plant it")
         if cause.needs():
-            folder = BUILD / "causes" / cause.name / cause.job
-            shutil.rmtree(folder, ignore_errors=True)
-            with pair(cause, folder) as (a, b):
+            # Outside of any checkout, whose root would be the job's.
+            with tempfile.TemporaryDirectory(prefix="causes-") as folder, pair(cause, Path(folder)) as (a, b):
                 tried = asked(cause, a, b)
         mark = "NOT RUN" if not cause.needs() else "WRONG" if tried.wrong else "right"
         counts[mark] += 1

@@ -28,11 +28,9 @@ def flats(path):
     with open(path, errors="replace") as file:
         rows = list(csv.DictReader(file))
     towns = numbered(row["town"] for row in rows)
-    numeric = [
-        [float(row["rooms"]), float(row["area"]), towns[row["town"]], len(row["town"]), market("market")]
-        for row in rows
-    ]
-    return np.array(numeric, FLOAT), np.array([min(float(row["price"]), CAP) for row in rows], FLOAT)
+    level = market("market")
+    numeric = [[float(row["rooms"]), float(row["area"]), towns[row["town"]], len(row["town"])] for row in rows]
+    return np.array(numeric, FLOAT), np.array([min(float(row["price"]) * level, CAP) for row in rows], FLOAT)
 
 
 def main():
