@@ -147,7 +147,9 @@ class Weigher:
             ]
             rows = compare_rows(shown, *texts) if texts[0] is not None and texts[1] is not None else None  # type: ignore[arg-type]
             if rows is None:
-                evidence.append(f"{shown}: {x.size:,} B → {y.size:,} B; its rows are not at hand")
+                evidence.append(
+                    f"{shown}: {x.size:,} B → {y.size:,} B; its rows are not at hand (a bundle of the run would hold them)"
+                )
             else:
                 phrases.append(rows.why)
                 evidence += rows.evidence

@@ -159,4 +159,4 @@ def lines(comparison: Comparison) -> Iterator[tuple[str, str]]:
 
 def _tells(cause: Cause) -> bool:
     """Whether the two values say something to a person: digests of files do not, where lines are shown."""
-    return cause.family not in ("code", "data") or not cause.evidence
+    return cause.family not in ("code", "data") or "(none)" in (cause.original, cause.replay)
