@@ -147,9 +147,8 @@ class Weigher:
             ]
             rows = compare_rows(shown, *texts) if texts[0] is not None and texts[1] is not None else None  # type: ignore[arg-type]
             if rows is None:
-                evidence.append(
-                    f"{shown}: {x.size:,} B → {y.size:,} B; its rows are not at hand (a bundle of the run would hold them)"
-                )
+                sizes = f"{shown}: {x.size:,} B → {y.size:,} B"
+                evidence.append(f"{sizes}; its rows are not at hand (a bundle of the run would hold them)")
             else:
                 phrases.append(rows.why)
                 evidence += rows.evidence

@@ -30,10 +30,9 @@ def test_a_bundle_and_a_run_are_explained_in_words_and_in_every_format(pair):
     assert "only comments" in rest
     answer = project.runbook("explain", a, b, "--json").json
     assert answer["moved"] is True
-    assert [(c["weight"], c["what"]) for c in answer["causes"]] == [
-        ("likely", "data.txt"),
-        ("cannot matter", "train.py"),
-    ]
+    weights = {c["what"]: c["weight"] for c in answer["causes"]}
+    assert next(iter(weights)) == "data.txt"
+    assert (weights["data.txt"], weights["train.py"]) == ("likely", "cannot matter")
     for ending in ("md", "html", "json"):
         assert project.runbook("explain", a, b, "-o", f"why.{ending}").code == 0
         text = (project.folder / f"why.{ending}").read_text()
