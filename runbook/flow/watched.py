@@ -143,7 +143,7 @@ def sort(watched: Watched, scene: Scene, probe: Probe | None) -> Sorted:
         written=tuple(written),
         uses=uses,
         findings=tuple(findings),
-        orders=read_orders(seen, uses, root),
+        orders=read_orders((one, uses[absolute[one.path]]) for one in seen if one.kind != "package"),
         caches=gathered.caches,
         variables=gathered.variables,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from runbook.model.files import ReadOrder, SeenFile
 from runbook.model.watch import FileUse
@@ -12,15 +12,11 @@ _FOLDERS, _FIRST = 200, 5
 """Folders that a record tells of, and names of each."""
 
 
-def read_orders(seen: Iterable[SeenFile], uses: Mapping[str, FileUse], root: str) -> tuple[ReadOrder, ...]:
-    """The orders of those folders whose inputs one and the same process read; nothing where several took turns.
-
-    uses: by absolute path. root: absolute, what the paths of `seen` are relative to.
-    """
+def read_orders(files: Iterable[tuple[SeenFile, FileUse]]) -> tuple[ReadOrder, ...]:
+    """The orders of those folders whose inputs one and the same process read; nothing where several took turns."""
     folders: dict[str, list[FileUse]] = {}
-    for one in seen:
-        use = uses.get(one.path if one.path.startswith("/") else f"{root}/{one.path}")
-        if use is not None and one.kind == "input" and one.files == 1:
+    for one, use in files:
+        if one.kind == "input":
             folders.setdefault(one.path.rpartition("/")[0] or ".", []).append(use)
     found = [
         (path, _order(path, files)) for path, files in folders.items() if len(files) > 1 and _one_reader(files)

@@ -52,6 +52,31 @@ def test_a_bundle_and_its_replay_are_a_pair_with_nothing_to_explain(project):
     assert "Possible" not in done.out
 
 
+LISTING = """
+import os
+from pathlib import Path
+# As a file system lists them: the working copy of a replay is another place.
+names = sorted(os.listdir("parts"), reverse=Path.cwd().name != "project")
+level = 0.0
+for name in names:
+    level = 0.7 * level + float((Path("parts") / name).read_text())
+print("level:", level)
+"""
+
+
+def test_the_order_in_which_a_replay_read_a_folder_is_the_cause_that_is_named(project):
+    project.write("order.py", LISTING)
+    for name in "abc":
+        project.write(f"parts/{name}.dat", f"{ord(name)}\n")
+    assert project.runbook("run", "--seed", "none=0", "--", str(project.python), "order.py").code == 0
+    bundle = project.capture("a.runbook")
+    assert project.runbook("replay", bundle, "--engine", "local").code in (1, 7)
+    answer = project.runbook("explain", bundle, "last", "--json").json
+    first = answer["causes"][0]
+    assert (first["family"], first["what"], first["weight"]) == ("order", "parts", "likely")
+    assert (first["original"], first["replay"]) == ("a.dat, b.dat, c.dat", "c.dat, b.dat, a.dat")
+
+
 def test_a_job_without_a_seed_is_not_given_a_cause(project):
     project.write("train.py", (project.folder / "train.py").read_text().replace("random.seed(", "print("))
     for _ in range(2):
