@@ -9,10 +9,11 @@ import ast
 import difflib
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import takewhile
 from pathlib import PurePosixPath
 
-_SHOWN, _WIDTH = 6, 100
-"""Changed lines that are named, and characters of each."""
+_SHOWN, _WIDTH, _BEFORE = 6, 60, 20
+"""Changed lines that are named, characters of each, and of those before the first that is another."""
 _LINES_CAP = 20_000
 """Lines of a file beyond which it is not compared line by line."""
 _CLOCKS = frozenset(
@@ -98,7 +99,7 @@ def _changes(path: str, a: list[str], b: list[str]) -> Iterator[tuple[str, bool]
         if i_end - i == j_end - j:
             for n in range(i_end - i):
                 old, new = a[i + n].strip(), b[j + n].strip()
-                yield f"{path}:{j + n + 1}: {_short(old)} → {_short(new)}", _tells(old) or _tells(new)
+                yield f"{path}:{j + n + 1}: {_pair(old, new)}", _tells(old) or _tells(new)
             continue
         for n in range(i, i_end):
             yield f"{path}:{n + 1}: {_short(a[n].strip())} (only in A)", _tells(a[n].strip())
@@ -108,6 +109,15 @@ def _changes(path: str, a: list[str], b: list[str]) -> Iterator[tuple[str, bool]
 
 def _tells(line: str) -> bool:
     return bool(line) and not line.startswith("#")
+
+
+def _pair(old: str, new: str) -> str:
+    """Both lines; of long ones, from shortly before the first character that is another."""
+    if max(len(old), len(new)) > _WIDTH:
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False)))
+        if same > _BEFORE:
+            old, new = (f"…{line[same - _BEFORE :]}" for line in (old, new))
+    return f"{_short(old)} → {_short(new)}"
 
 
 def _short(line: str) -> str:

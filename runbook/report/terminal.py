@@ -38,7 +38,7 @@ _WHY = {
     "why": ("dim", 4),
     "evidence": ("", 4),
     "place": ("dim", 4),
-    "advice": ("", 0),
+    "advice": ("", 1),
 }
 """Style and indent of each kind of line."""
 _MARK = {
@@ -101,14 +101,12 @@ def _show_why(report: Report, console: Console) -> None:
 
     safe = tame(report)
     assert safe.comparison is not None
+    before = ""
     for kind, text in why.lines(safe.comparison):
         style, indent = _WHY[kind]
-        if kind == "advice":
-            _line(console, "next", text)
-            continue
-        if kind == "heading":
+        if kind == "heading" or (kind == "advice" and before != kind):
             console.print()
-            text = text[0].upper() + text[1:]
+        before = kind
         console.print(Padding(Text(text, style), (0, 0, 0, indent)))
 
 

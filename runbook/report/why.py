@@ -12,7 +12,6 @@ from typing import Final, Literal
 
 from runbook.model.metric import brief
 from runbook.model.verdict import REPRODUCED, Comparison, Difference, MetricComparison
-from runbook.report.content import describe
 from runbook.report.figures import count, signed
 from runbook.report.interface import Report
 
@@ -25,6 +24,8 @@ _WEIGHTS: dict[str, Weight] = {
     "none": "cannot matter",
 }
 _SIDES = ("A", "B")
+_KINDS = {"lock": "package", "argv": "command", "order": "order of reading", "cpu": "CPU"}
+"""Families whose names say little to a person."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def _parting(metrics: list[MetricComparison]) -> str:
         return ""
     first = min(found, key=lambda m: m.parting.index if m.parting else 0)
     assert first.parting is not None
-    return f" Of {first.name}, {describe(first.parting)}: {first.parting.reading}."
+    return f" The curve of {first.name}: {first.parting.reading}."
 
 
 def as_json(report: Report, sides: tuple[str, str]) -> bytes:
@@ -141,8 +142,9 @@ def lines(comparison: Comparison) -> Iterator[tuple[str, str]]:
     for number, one in enumerate(found, 1):
         if one.weight != weight:
             weight = one.weight
-            yield "heading", weight
-        what = one.what if one.family in one.what else f"{one.family}: {one.what}"
+            yield "heading", weight.capitalize()
+        kind = _KINDS.get(one.family, one.family)
+        what = one.what if kind in one.what or one.family in one.what else f"{kind}: {one.what}"
         change = f": {one.original} → {one.replay}" if _tells(one) else ""
         yield "cause", f"{number}. {what}{change}"
         if one.why:
@@ -154,7 +156,7 @@ def lines(comparison: Comparison) -> Iterator[tuple[str, str]]:
     if not found:
         yield "heading", "Nothing that is recorded differs."
     for text in comparison.advice:
-        yield "advice", text
+        yield "advice", f"- {text}"
 
 
 def _tells(cause: Cause) -> bool:

@@ -63,6 +63,13 @@ def test_many_lines_are_counted_and_long_ones_cut():
     assert all(len(text) < 140 for text in found)
 
 
+def test_of_long_lines_the_part_that_is_another_is_shown():
+    a = b"model = Sequential(" + b"Linear(16, 16), " * 9 + b"Tanh(), Linear(16, 3))\n"
+    (found,) = changed_lines("a.py", a, a.replace(b"Tanh", b"ReLU"))
+    assert "Tanh(), Linear(16, 3)) → " in found
+    assert found.endswith("ReLU(), Linear(16, 3))")
+
+
 def test_binary_files_have_no_lines():
     assert changed_lines("a.bin", b"\0a\n", b"\0b\n") == ()
 
