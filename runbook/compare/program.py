@@ -8,14 +8,15 @@ from __future__ import annotations
 import ast
 import difflib
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import PurePosixPath
 
 _SHOWN, _WIDTH, _BEFORE = 6, 60, 20
 """Changed lines that are named, characters of each, and of those before the first that is another."""
-_LINES_CAP = 20_000
-"""Lines of a file beyond which it is not compared line by line."""
+_PARSED_CAP, _ALIGNED = 1 << 20, 250_000
+"""Bytes of a source file that is parsed; of the lines between what both versions begin and end with, those of one
+times those of the other, beyond which they are only sorted by whose they are: aligning takes their product."""
 _CLOCKS = frozenset(
     (
         *("time.time", "time.time_ns", "time.localtime", "time.gmtime", "time.strftime", "time.ctime"),
@@ -29,7 +30,7 @@ _CLOCKS = frozenset(
 
 def parsed(path: str, content: bytes | None) -> ast.Module | None:
     """The program of a Python file; None where it is none, or cannot be parsed."""
-    if content is None or PurePosixPath(path).suffix not in (".py", ".pyi"):
+    if content is None or len(content) > _PARSED_CAP or PurePosixPath(path).suffix not in (".py", ".pyi"):
         return None
     try:
         with warnings.catch_warnings():
@@ -52,7 +53,7 @@ def same_program(path: str, a: bytes, b: bytes) -> bool:
             _drop_docstrings(tree)
     try:
         return ast.dump(left) == ast.dump(right)
-    except RecursionError:
+    except (RecursionError, MemoryError, ValueError):  # Too deep, or a number of too many digits.
         return False
 
 
@@ -73,29 +74,18 @@ def changed_lines(path: str, a: bytes | None, b: bytes | None) -> tuple[str, ...
 
     a, b: None for a side that lacks the file. Lines that are only comments are left out where others changed.
     """
-    texts = [_text(one) for one in (a, b)]
-    if None in texts:
+    if b"\0" in (a or b"") or b"\0" in (b or b""):
         return ()
-    found = list(_changes(path, *(text or [] for text in texts)))
+    left, right = ((one or b"").decode(errors="replace").splitlines() for one in (a, b))
+    found = list(_changes(path, left, right))
     telling = [text for text, tells in found if tells] or [text for text, _ in found]
-    more = [f"and {len(telling) - _SHOWN} more changed lines"] if len(telling) > _SHOWN else []
+    more = [f"and {len(telling) - _SHOWN:,} more changed lines"] if len(telling) > _SHOWN else []
     return (*telling[:_SHOWN], *more)
 
 
-def _text(content: bytes | None) -> list[str] | None:
-    if content is None:
-        return []
-    if b"\0" in content:
-        return None
-    lines = content.decode(errors="replace").splitlines()
-    return None if len(lines) > _LINES_CAP else lines
-
-
-def _changes(path: str, a: list[str], b: list[str]) -> Iterator[tuple[str, bool]]:
+def _changes(path: str, a: Sequence[str], b: Sequence[str]) -> Iterator[tuple[str, bool]]:
     """Every changed line with its number in the file that has it, and whether it is more than a comment."""
-    for kind, i, i_end, j, j_end in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-        if kind == "equal":
-            continue
+    for i, i_end, j, j_end in _regions(a, b):
         if i_end - i == j_end - j:
             for n in range(i_end - i):
                 old, new = a[i + n].strip(), b[j + n].strip()
@@ -107,6 +97,26 @@ def _changes(path: str, a: list[str], b: list[str]) -> Iterator[tuple[str, bool]
             yield f"{path}:{n + 1}: {_short(b[n].strip())} (only in B)", _tells(b[n].strip())
 
 
+def _regions(a: Sequence[str], b: Sequence[str]) -> Iterator[tuple[int, int, int, int]]:
+    """Which lines of each stand for which of the other, from and to, where they are not the same."""
+    head = _common(a, b)
+    tail = _common(a[head:][::-1], b[head:][::-1])
+    left, right = a[head : len(a) - tail], b[head : len(b) - tail]
+    if len(left) * len(right) <= _ALIGNED:
+        for kind, i, i_end, j, j_end in difflib.SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
+            if kind != "equal":
+                yield head + i, head + i_end, head + j, head + j_end
+        return
+    known = (set(left), set(right))
+    yield from ((head + n, head + n + 1, 0, 0) for n, line in enumerate(left) if line not in known[1])
+    yield from ((0, 0, head + n, head + n + 1) for n, line in enumerate(right) if line not in known[0])
+
+
+def _common(a: Sequence[str], b: Sequence[str]) -> int:
+    """How many lines, or characters, both begin with."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
+
+
 def _tells(line: str) -> bool:
     return bool(line) and not line.startswith("#")
 
@@ -114,7 +124,7 @@ def _tells(line: str) -> bool:
 def _pair(old: str, new: str) -> str:
     """Both lines; of long ones, from shortly before the first character that is another."""
     if max(len(old), len(new)) > _WIDTH:
-        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False)))
+        same = _common(old, new)
         if same > _BEFORE:
             old, new = (f"…{line[same - _BEFORE :]}" for line in (old, new))
     return f"{_short(old)} → {_short(new)}"
@@ -148,9 +158,17 @@ def _calls(trees: Iterable[tuple[str, ast.Module]]) -> Iterator[str]:
             for alias in node.names
         }
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute | ast.Name):
-                called = ast.unparse(node.func)
-                head, dot, rest = called.partition(".")
-                full = ".".join((imported.get(head, head) + dot + rest).split(".")[-2:])
-                if full in _CLOCKS:
-                    yield f"{path}:{node.lineno}: {called}()"
+            called = _dotted(node.func) if isinstance(node, ast.Call) else ""
+            head, dot, rest = called.partition(".")
+            full = ".".join((imported.get(head, head) + dot + rest).split(".")[-2:])
+            if full in _CLOCKS and isinstance(node, ast.Call):
+                yield f"{path}:{node.lineno}: {called}()"
+
+
+def _dotted(node: ast.expr) -> str:
+    """`a.b.c` of such an expression; empty for any other."""
+    names: list[str] = []
+    while isinstance(node, ast.Attribute) and len(names) < 8:
+        names.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(names)]) if isinstance(node, ast.Name) else ""

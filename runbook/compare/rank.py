@@ -88,15 +88,22 @@ def ranked(differences: Iterable[Difference], *, first: frozenset[str] = frozens
     )
 
 
-def package(name: str, *, edited: bool = False) -> tuple[Risk, str]:
+def package(name: str) -> tuple[Risk, str]:
     """The risk of a package that is not the same on both sides."""
     if name in INSTALLERS:
         return "low", "an installer: no result comes from it"
-    if edited:
-        return "high", "installed files were changed by hand: the version does not say what ran"
     if name in NUMERICAL or name.startswith(("nvidia-", "jax-", "tensorflow-")):
         return "high", "a numerical package: results may change from release to release"
     return "low", "not known to change numbers"
+
+
+def package_files(name: str, edits: Iterable[str]) -> tuple[Risk, str]:
+    """The risk of installed files that were changed by hand on one side, named as a RECORD names them."""
+    if name in INSTALLERS:
+        return package(name)
+    if all(path.startswith("../") for path in edits):
+        return "low", "only scripts or documents beside the packages are others"
+    return "high", "installed files were changed by hand: the version does not say what ran"
 
 
 def source_file(path: str) -> tuple[Risk, str]:

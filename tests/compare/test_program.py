@@ -85,6 +85,25 @@ def test_whatever_the_bytes_are_it_answers(a, b):
         assert changed_lines("a.py", a, b)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"x = " + b"(" * 5000,
+        b"x = " + b"-" * 50_000 + b"1",
+        b"x = a" + b".b" * 20_000 + b"()",
+        b"x = 0x" + b"f" * 100_000,
+        b"".join(b"line %d\n" % (n % 700) for n in range(60_000)),
+    ],
+    ids=["parentheses", "signs", "attributes", "digits", "repeated-lines"],
+)
+def test_programs_that_nobody_writes_are_answered_for(content):
+    other = content.replace(b"x", b"y").replace(b"line 5\n", b"line five\n")
+    assert not same_program("a.py", content, other)
+    assert changed_lines("a.py", content, other)
+    tree = parsed("a.py", content)
+    assert tree is None or clocks({"a.py": tree}) == ()
+
+
 def test_where_a_name_is_looked_up():
     tree = parsed("train.py", b"import os\nA = os.environ.get('CAP')\nB = os.environ['CAP']\n# CAP\n")
     assert isinstance(tree, ast.Module)

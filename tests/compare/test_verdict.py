@@ -283,3 +283,13 @@ def test_no_comparison_is_better_than_its_worst_metric_and_a_single_run_is_never
     assert found.verdict != "equivalent"
     other = compare(b, a, empty, empty, replaying=replaying)
     assert other.verdict == found.verdict
+
+
+def test_scripts_beside_a_package_are_not_the_package() -> None:
+    def sides(*edits: str) -> str:
+        edited = replace(package("numpy", "2.3.5"), record="modified", modified=edits)
+        found = judge(make_record(environment=make_environment(packages=(edited,))), replaying=False)
+        return next(d.risk for d in found.differences if d.what == "numpy (files)")
+
+    assert sides("../../../bin/f2py") == "low"
+    assert sides("../../../bin/f2py", "numpy/core.py") == "high"

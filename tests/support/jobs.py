@@ -47,13 +47,14 @@ def job_python(
 
 
 def _link_packages(source: Path, target: Path) -> None:
-    """Give an empty environment the packages of another, with their scripts; what is installed later is new."""
+    """Give an empty environment the packages of another, scripts and all; what is installed later is new."""
     for packages in source.glob("lib/python*/site-packages"):
         shutil.rmtree(target / packages.relative_to(source))
-        shutil.copytree(packages, target / packages.relative_to(source), copy_function=os.link)
-    for script in (source / "bin").iterdir():
-        if not (target / "bin" / script.name).exists():
-            os.link(script, target / "bin" / script.name)
+    for path in source.rglob("*"):
+        there = target / path.relative_to(source)
+        if path.is_file() and not path.is_symlink() and not there.exists() and path.name != ".ready":
+            there.parent.mkdir(parents=True, exist_ok=True)
+            os.link(path, there)
 
 
 def example_python(name: str) -> Path:
