@@ -5,6 +5,7 @@ Every answer is one of three: it did, it did not, or the record cannot tell.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _LOADED_UNSEEN = ("nvidia-", "intel-", "mkl", "tbb", "cuda-", "torch-", "jax-", "triton")
 """Beginnings of packages whose libraries others load without importing them."""
+_PYTHON = re.compile(r"(?:python|pypy)[0-9.]*")
 _PROGRAMS_CAP = 200
 """Source files of the job that are parsed."""
 
@@ -70,15 +72,17 @@ class Touched:
             return None  # Too many to be listed one by one.
         if any(one.startswith("a Python process was started") for one in self._watch.lost):
             return None
-        if source.suffix != ".py" and "native" not in self._watch.tracers and _unseen(self._watch.lost):
+        if source.suffix != ".py" and "native" not in self._watch.tracers and self._others_may_read():
             return None
         return False
+
+    def _others_may_read(self) -> bool:
+        """Whether there is a reason to believe that files of this very job were read unseen."""
+        first = PurePosixPath(self._record.job.argv[0]).name if self._record.job.argv else ""
+        lost = self._watch.lost if self._watch else ()
+        unseen = any(one.startswith(("the job imported", "the job started")) for one in lost)
+        return unseen or not _PYTHON.fullmatch(first)
 
     def looks_up(self, name: str) -> tuple[str, ...] | None:
         """Where the code names this variable, `train.py:14`; None where no code could be read."""
         return program.naming(self.programs, name) if self.programs else None
-
-
-def _unseen(lost: tuple[str, ...]) -> bool:
-    """Whether there is a reason to believe that files of this very job were read unseen."""
-    return any(one.startswith(("the job imported", "the job started")) for one in lost)

@@ -75,8 +75,9 @@ def test_a_module_that_was_only_read_as_bytecode_was_opened():
         {"watch": observed(replace(WATCH, lost=("the job imported pyarrow: what native code there reads",)))},
         {"files": (*SEEN, SeenFile(path=".", kind="code", why="source", files=900, read=True))},
         {"watch": observed(replace(WATCH, processes=()))},
+        {"job": replace(JOB, argv=("sh", "table.bin"))},
     ],
-    ids=["native-reader", "too-many-files", "nobody-watched"],
+    ids=["native-reader", "too-many-files", "nobody-watched", "a-shell"],
 )
 def test_nothing_is_claimed_of_a_file_that_may_have_been_read_unseen(changes):
     found = with_code({"table.bin": b"1"}, {"table.bin": b"2"}, **changes)
