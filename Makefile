@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 PATHS := runbook tests examples
 
-.PHONY: help setup demo test lint format examples cases gallery corpus fuzz bench simulate golden dist clean
+.PHONY: help setup demo test lint format examples cases gallery corpus causes fuzz bench simulate golden dist clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ gallery: .venv/.core ## Run a folder of scripts plain and watched, and compare (
 
 corpus: .venv/.test ## Every good and hostile bundle of the corpus through the real command line, as a table
 	@$(BIN)/python -m tests.corpus
+
+causes: .venv/.test ## Planted causes on two real jobs, and what `runbook explain` says first (ARGS="seed row/net")
+	@$(BIN)/python -m tests.causes $(ARGS)
 
 fuzz: .venv/.fuzz ## Every reader of foreign bytes over broken ones, for longer; ARGS="--seconds 60 zip record"
 	@$(BIN)/python -m tests.fuzz $(ARGS)

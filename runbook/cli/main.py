@@ -21,6 +21,7 @@ VERBS: dict[str, str] = {
     "replay": "Rebuild, rerun and compare a bundle in a sandbox.",
     "calibrate": "Learn how far a bundle's metrics spread by themselves.",
     "diff": "Compare two bundles or runs.",
+    "explain": "Why two runs differ, by what their records show.",
     "push": "Store a bundle in a registry, an object store or a folder.",
     "pull": "Fetch a bundle from one of them, and verify it.",
     "show": "Print a record.",
@@ -59,6 +60,7 @@ def cli(debug: bool) -> None:
       runbook verify train.runbook                 is the bundle intact?
       runbook replay train.runbook                 does it give the same result here?
       runbook diff a.runbook b.runbook             what differs, and does it matter?
+      runbook explain a.runbook b.runbook          what moved the result?
 
     Exit codes: 0 done/reproduced, 1 different, 2 usage, 3 the job failed on replay, 4 the environment could
     not be rebuilt, 5 the bundle is corrupt or hostile, 6 something is missing here, 7 not comparable,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 
 from runbook.compare import rank
+from runbook.compare.contents import Manifests
 from runbook.compare.facts import ABSENT, differ
 from runbook.model.code import Code
 from runbook.model.data import Input
+from runbook.model.files import ReadOrder
 from runbook.model.job import Job, Variable
 from runbook.model.manifest import Entry
 from runbook.model.record import Record, Seed
@@ -16,15 +17,6 @@ from runbook.model.verdict import Difference
 
 _NAMED = 200
 """Files of one tree that are named; the rest is counted."""
-
-
-@dataclass(frozen=True)
-class Manifests:
-    """The files of a run's trees, where they are at hand."""
-
-    code: Sequence[Entry] | None = None
-    inputs: Mapping[str, Sequence[Entry]] = field(default_factory=dict)
-    """Input name → its files."""
 
 
 def compare_code(
@@ -65,11 +57,37 @@ def compare_inputs(
         x, y = a.get(name), b.get(name)
         if x is not None and y is not None and (x.kind, x.digest) == (y.kind, y.digest):
             continue
-        yield differ("data", name, _input(x), _input(y), ("high", "the job read other bytes"))
+        places = {one.path for one in (x, y) if one is not None}
+        path = places.pop() if len(places) == 1 else name
+        yield differ("data", path, _input(x), _input(y), ("high", "the job read other bytes"))
         if manifests and x is not None and y is not None and "tree" in (x.kind, y.kind):
             left, right = (m.inputs.get(name) for m in manifests)
             if left is not None and right is not None:
-                yield from compare_files("data", left, right)
+                yield from compare_files("data", _below(path, left), _below(path, right))
+
+
+def compare_orders(original: Sequence[ReadOrder], replay: Sequence[ReadOrder]) -> Iterator[Difference]:
+    """Folders whose files, the same on both sides, were read in another order."""
+    b = {o.path: o for o in replay}
+    for x in original:
+        y = b.get(x.path)
+        if y is not None and x.members == y.members and x.digest != y.digest:
+            how = "the order in which the files of a folder were read"
+            sorts = " and one side sorted them" if x.by_name or y.by_name else ""
+            judged: tuple[rank.Risk, str] = (
+                "medium",
+                f"{how}: as the file system lists them, or as the job shuffles{sorts}",
+            )
+            yield differ("order", x.path, _order(x), _order(y), judged)
+
+
+def _order(order: ReadOrder) -> str:
+    names = ", ".join(order.first[:3])
+    return f"{names}{' …' if order.files > 3 else ''}"
+
+
+def _below(folder: str, entries: Sequence[Entry]) -> list[Entry]:
+    return [entry._replace(path=f"{folder}/{entry.path}") for entry in entries]
 
 
 def compare_seeds(original: Record, replay: Record) -> Iterator[Difference]:
@@ -92,7 +110,8 @@ def compare_jobs(original: Record, replay: Record) -> Iterator[Difference]:
         if left == right:
             continue
         if not (
-            {left, right} <= told and any(s.rpartition(" ")[2].lstrip("-") == name.lstrip("-") for s in seeds)
+            {left, right} - {ABSENT} <= told
+            and any(s.rpartition(" ")[2].lstrip("-") == name.lstrip("-") for s in seeds)
         ):
             yield differ(
                 "argv", f"parameter {name}", left, right, ("high", "the job was asked for something else")

@@ -33,7 +33,9 @@ def compare_packages(original: Environment, replay: Environment) -> list[Differe
         if x is None or y is None or x.version != y.version:
             found.append(differ("lock", name, _version(x), _version(y), rank.package(name)))
         elif _edits(x) != _edits(y) and x.shipped != "carried":
-            found.append(differ("lock", f"{name} (files)", _files(x), _files(y), rank.package(name, edited=True)))
+            edits = {*_edits(x)} ^ {*_edits(y)}
+            judged = rank.package_files(name, edits)
+            found.append(differ("lock", f"{name} (files)", _files(x), _files(y), judged))
     return found
 
 

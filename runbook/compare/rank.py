@@ -1,7 +1,8 @@
 """How much a difference is known to matter for a result, and why. The order in which a person should look.
 
 What is ranked high decides results by itself (seed, code, data, numerical packages); medium changes the order or
-the precision of arithmetic (threads, CPU, driver); low is not known to matter.
+the precision of arithmetic (threads, CPU, driver); low is not known to matter. None is what cannot matter to these
+two runs: `weigh` finds it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Literal
 
 from runbook.model.verdict import Difference
 
-Risk = Literal["high", "medium", "low"]
+Risk = Literal["high", "medium", "low", "none"]
 
 NUMERICAL = frozenset(
     (
@@ -60,27 +61,49 @@ _KNOBS: dict[str, str] = {
     "XLA_FLAGS": "chooses XLA's kernels",
     "PYTHONHASHSEED": "seeds the order of sets and of hashes of text",
 }
-_ORDER: dict[Risk, int] = {"high": 0, "medium": 1, "low": 2}
+_ORDER: dict[Risk, int] = {"high": 0, "medium": 1, "low": 2, "none": 3}
 _FAMILIES = (
-    *("outcome", "seed", "code", "data", "argv", "lock", "interpreter", "library", "accelerator", "base", "cpu"),
+    *(
+        "outcome",
+        "seed",
+        "code",
+        "data",
+        "order",
+        "argv",
+        "lock",
+        "interpreter",
+        "library",
+        "accelerator",
+        "base",
+        "cpu",
+    ),
     *("threads", "engine", "variable", "host"),
 )
 
 
-def ranked(differences: Iterable[Difference]) -> tuple[Difference, ...]:
-    """High risk first; within a risk by family, then in the order given."""
-    return tuple(sorted(differences, key=lambda d: (_ORDER[d.risk], _FAMILIES.index(d.family))))
+def ranked(differences: Iterable[Difference], *, first: frozenset[str] = frozenset()) -> tuple[Difference, ...]:
+    """High risk first; within a risk the families of `first`, then by family, then in the order given."""
+    return tuple(
+        sorted(differences, key=lambda d: (_ORDER[d.risk], d.family not in first, _FAMILIES.index(d.family)))
+    )
 
 
-def package(name: str, *, edited: bool = False) -> tuple[Risk, str]:
+def package(name: str) -> tuple[Risk, str]:
     """The risk of a package that is not the same on both sides."""
     if name in INSTALLERS:
         return "low", "an installer: no result comes from it"
-    if edited:
-        return "high", "installed files were changed by hand: the version does not say what ran"
     if name in NUMERICAL or name.startswith(("nvidia-", "jax-", "tensorflow-")):
         return "high", "a numerical package: results may change from release to release"
     return "low", "not known to change numbers"
+
+
+def package_files(name: str, edits: Iterable[str]) -> tuple[Risk, str]:
+    """The risk of installed files that were changed by hand on one side, named as a RECORD names them."""
+    if name in INSTALLERS:
+        return package(name)
+    if all(path.startswith("../") for path in edits):
+        return "low", "only scripts or documents beside the packages are others"
+    return "high", "installed files were changed by hand: the version does not say what ran"
 
 
 def source_file(path: str) -> tuple[Risk, str]:
@@ -108,6 +131,8 @@ def variable(name: str) -> tuple[Risk, str]:
         return "medium", _KNOBS[name]
     if name.endswith(("_THREADS", "_DYNAMIC")):
         return "medium", "the number of threads decides the order of sums"
+    if name.startswith("LC_") or name in ("LANG", "LANGUAGE", "TZ"):
+        return "medium", "it decides how text is decoded and sorted, or how numbers and times are read"
     return "low", "not known to change numbers"
 
 

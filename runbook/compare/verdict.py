@@ -14,14 +14,15 @@ from dataclasses import dataclass
 import msgspec
 
 from runbook.compare import repeats
-from runbook.compare.data import Manifests, compare_code, compare_inputs, compare_jobs, compare_seeds
+from runbook.compare.contents import Manifests
+from runbook.compare.data import compare_code, compare_inputs, compare_jobs, compare_orders, compare_seeds
 from runbook.compare.environment import breaks_lock, compare_environments
 from runbook.compare.facts import differ
 from runbook.compare.host import compare_accelerators, compare_hosts
 from runbook.compare.metrics import compare_metrics
 from runbook.compare.prefix import Prefixes, Stop, as_partial, prefixes
-from runbook.compare.rank import ranked
 from runbook.compare.tolerances import describe_overrides
+from runbook.compare.weigh import Weigher
 from runbook.compare.wording import sentence
 from runbook.model.calibration import Repeat, Seeding
 from runbook.model.job import Outcome
@@ -54,7 +55,8 @@ def compare(
     cut = None
     if stop is not None:
         cut = prefixes(original.metrics, replay.metrics, series_a, series_b, stop)
-    differences = differences_of(original, replay, manifests)
+    found = differences_of(original, replay, manifests)
+    weigher = Weigher(original, replay, manifests)
     metrics = compare_metrics(
         cut.original if cut else original.metrics,
         cut.replay if cut else replay.metrics,
@@ -64,17 +66,18 @@ def compare(
         overrides=overrides,
     )
     if not replaying:
-        return _conclude(original, metrics, differences, overrides)
+        return _conclude(original, metrics, found, weigher, overrides)
     calibration = original.calibration.value
     if cut and calibration is not None:  # The band is that of final values.
         metrics = tuple(_varies(m) for m in metrics)
     return _conclude(
         original,
         metrics if cut else repeats.across(original, [metrics], calibration, overrides),
-        differences,
+        found,
+        weigher,
         overrides,
-        broken=_broken(original, replay, differences),
-        replaced=(*substitutions, *_substituted(differences)),
+        broken=_broken(original, replay, found),
+        replaced=(*substitutions, *_substituted(found)),
         replaying=True,
         remarks=() if cut else tuple(repeats.remarks(calibration, True, "frozen")),
         cut=cut,
@@ -114,9 +117,7 @@ def compare_repeats(
     seeding: which seeds the replays had. A precondition that one of them breaks is broken for all.
     """
     found = [differences_of(one.asked, one.record) for one in reruns]
-    differences = ranked(
-        list({(d.family, d.what, d.original): d for one in reversed(found) for d in one}.values())
-    )
+    differences = {(d.family, d.what, d.original): d for one in reversed(found) for d in one}.values()
     calibration = original.calibration.value
     used = repeats.comparable(calibration, seeding)
     broken = [b for one, d in zip(reruns, found, strict=True) for b in _broken(one.asked, one.record, d)]
@@ -126,7 +127,8 @@ def compare_repeats(
     return _conclude(
         original,
         repeats.across(original, [one.metrics for one in reruns], calibration if used else None, overrides),
-        differences,
+        list(differences),
+        Weigher(original, reruns[0].record, None),
         overrides,
         broken=tuple(dict.fromkeys(broken)),
         # Scratch folders differ from replay to replay; what was replaced does not.
@@ -140,7 +142,8 @@ def compare_repeats(
 def _conclude(
     original: Record,
     metrics: tuple[MetricComparison, ...],
-    differences: tuple[Difference, ...],
+    found: Sequence[Difference],
+    weigher: Weigher,
     overrides: Sequence[Tolerance],
     *,
     broken: tuple[str, ...] = (),
@@ -150,7 +153,9 @@ def _conclude(
     remarks: tuple[str, ...] = (),
     cut: Prefixes | None = None,
 ) -> Comparison:
-    """The verdict over all metrics, in the light of what the replays were."""
+    """The verdict over all metrics, in the light of what the replays were and of what else differs."""
+    differences = weigher.weighed(found, metrics)
+    advice = weigher.advice(differences, metrics)
     replaced = tuple(dict.fromkeys(replaced))
     seeded = bool(original.seeds)
     if replaying:
@@ -171,6 +176,7 @@ def _conclude(
         ),
         metrics=metrics,
         differences=differences,
+        advice=advice,
         broken_preconditions=broken,
         substitutions=replaced,
         overrides=describe_overrides(overrides, [m.name for m in metrics]),
@@ -182,14 +188,15 @@ def _conclude(
 
 def differences_of(
     original: Record, replay: Record, manifests: tuple[Manifests, Manifests] | None = None
-) -> tuple[Difference, ...]:
-    """Everything other than a metric that is not the same on both sides, high risk first."""
+) -> list[Difference]:
+    """Everything other than a metric that is not the same on both sides, with what is known of it in general."""
     files = (manifests[0].code, manifests[1].code) if manifests else (None, None)
     found = [
         *_outcome(original.outcome, replay.outcome),
         *compare_seeds(original, replay),
         *compare_code(original.code, replay.code, *files),
         *compare_inputs(original.inputs, replay.inputs, manifests),
+        *compare_orders(original.orders, replay.orders),
         *compare_jobs(original, replay),
         *compare_environments(original.environment, replay.environment),
         *compare_hosts(original.host, replay.host),
@@ -197,7 +204,7 @@ def differences_of(
     ]
     if original.engine != replay.engine:
         found.append(differ("engine", "where it ran", original.engine, replay.engine, ("low", "")))
-    return ranked(found)
+    return found
 
 
 def weakest(verdicts: Sequence[Verdict]) -> Verdict:

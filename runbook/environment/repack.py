@@ -166,7 +166,9 @@ def _without_record(installed: Installed, metadata: Path, site: Path) -> Iterato
     """Files of a distribution without RECORD: from the list that setuptools or the system's packages keep."""
     listed = metadata / "installed-files.txt"
     if listed.is_file():
-        yield from ((metadata / line).resolve() for line in listed.read_text().splitlines() if line)
+        yield from (
+            (metadata / line).resolve() for line in listed.read_text(encoding="utf-8").splitlines() if line
+        )
         return
     owned = _debian_files(metadata)
     if owned:

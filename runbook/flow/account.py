@@ -28,7 +28,7 @@ from runbook.model import job, manifest
 from runbook.model.environment import Environment
 from runbook.model.execution import Execution
 from runbook.model.fact import Fact, declared, inferred, missing, observed
-from runbook.model.files import SeenFile
+from runbook.model.files import ReadOrder, SeenFile
 from runbook.model.hubs import Cache
 from runbook.model.metric import Choice
 from runbook.model.record import Finding, Record, Seed
@@ -135,6 +135,7 @@ def account(ended: Ended, progress: Progress) -> Record:
             watch=saw.watch,
             stages=saw.stages,
             files=saw.files,
+            orders=saw.orders,
             caches=saw.caches,
         ),
     )
@@ -165,6 +166,7 @@ class _Saw:
     seeds: tuple[Seed, ...] = ()
     watch: Fact[Watched] = missing("the job was not watched")
     findings: tuple[Finding, ...] = ()
+    orders: tuple[ReadOrder, ...] = ()
     caches: tuple[Cache, ...] = ()
     variables: tuple[str, ...] = ()
 
@@ -197,6 +199,7 @@ def _saw(
         seeds=tuple(watched.seeds(raw)),
         watch=observed(kept),
         findings=(*found.findings, *stages.findings(progressed), *watched.findings(raw, probe, scene)),
+        orders=found.orders,
         caches=found.caches,
         variables=found.variables,
     )

@@ -15,7 +15,7 @@ from runbook.model.data import Input, Output
 from runbook.model.environment import Environment
 from runbook.model.execution import Execution
 from runbook.model.fact import Fact, missing
-from runbook.model.files import SeenFile
+from runbook.model.files import ReadOrder, SeenFile
 from runbook.model.hubs import Cache
 from runbook.model.job import Job, Outcome, Resources, StandardInput
 from runbook.model.metric import Choice, Tolerance
@@ -68,6 +68,7 @@ class Looked:
     watch: Fact[Watched] = missing("the job was not watched")
     stages: tuple[Stage, ...] = ()
     files: tuple[SeenFile, ...] = ()
+    orders: tuple[ReadOrder, ...] = ()
     caches: tuple[Cache, ...] = ()
 
 
@@ -111,6 +112,7 @@ def compose(declared: Declared, looked: Looked, *, replay_of: str = "", engine: 
         watch=looked.watch,
         stages=looked.stages,
         files=looked.files,
+        orders=looked.orders,
         caches=looked.caches,
         inputs=tuple(sorted(looked.inputs, key=lambda i: i.name)),
         outputs=tuple(sorted(looked.outputs, key=lambda o: o.path)),

@@ -36,6 +36,7 @@ from runbook.model.metric import Tolerance
 from runbook.model.record import Finding, Record, offline
 from runbook.model.watch import Watched
 from runbook.observe.interface import Context
+from runbook.observe.orders import read_orders
 from runbook.observe.packages import read_packages
 from runbook.observe.probing import Probe, framework_versions, parse_probe, read_interpreter
 from runbook.progress import SILENT
@@ -136,7 +137,8 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
     said = read_logged(folder.watch, folder.path)
     how = stages.progressed(stages.again(original), folder.watch, ended.execution.outcome)
     roots = (job.root, str(ended.work), WORKSPACE)
-    steps = stages.recorded(raw, stages.files_again(raw, original, roots) if raw else (), how)
+    again = stages.files_again(raw, original, roots) if raw else []
+    steps = stages.recorded(raw, again, how)
     shutil.rmtree(folder.watch, ignore_errors=True)
     cut, stdout = ended.stop is not None, ended.execution.stdout
     readings = read_metrics(original.sources, ended.work, stdout, since=ended.since, growing=cut)
@@ -197,6 +199,7 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
             if raw
             else missing("the original was not watched"),
             stages=steps,
+            orders=read_orders(zip(again, raw.files, strict=True)) if raw else (),
         ),
         replay_of=bundle.id,
         engine=ended.engine.name,

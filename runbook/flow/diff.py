@@ -6,7 +6,8 @@ Steps: open both → compare records and manifests → report → for code, show
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,12 @@ from runbook.bundle import layout
 from runbook.bundle.read import Bundle, open_bundle
 from runbook.catalog.objects import ObjectStore
 from runbook.catalog.store import RunFolder, find_store
-from runbook.compare.data import Manifests
+from runbook.compare.contents import Manifests
 from runbook.compare.verdict import compare
 from runbook.errors import UsageError
 from runbook.launch.metrics import decode_series
 from runbook.model import manifest
+from runbook.model.data import Input
 from runbook.model.manifest import Entry
 from runbook.model.metric import Series, Tolerance
 from runbook.model.record import Record
@@ -30,6 +32,8 @@ from runbook.report.interface import Report
 
 _TEXT_CAP = 64 << 10
 """Bytes of a file whose lines are shown."""
+_READ_CAP = 8 << 20
+"""Bytes of a file of which lines or rows are compared."""
 _FILES, _LINES = 20, 40
 """Files whose lines are shown, and lines of each."""
 
@@ -41,8 +45,6 @@ class Side:
     record: Record
     series: dict[str, Series]
     manifests: Manifests
-    text: Callable[[Entry], bytes | None]
-    """The content of a small file of the code; None where it is not at hand."""
     bundle_id: str = ""
     name: str = ""
 
@@ -98,9 +100,12 @@ def _open(what: str, cwd: Path, stack: ExitStack) -> Side:
 
 
 def _bundle(bundle: Bundle) -> Side:
-    def text(entry: Entry) -> bytes | None:
-        name = layout.code_file(entry.path)
-        return bundle.read(name, _TEXT_CAP) if name in bundle.files and entry.size <= _TEXT_CAP else None
+    stored = {one.name: one for one in bundle.record.inputs}
+
+    def read(name: str, entry: Entry) -> bytes | None:
+        place = _place(stored.get(name), entry) if name else layout.code_file(entry.path)
+        known = place in bundle.files and entry.size <= _READ_CAP
+        return bundle.read(place, _READ_CAP) if known else None
 
     def entries(name: str) -> list[Entry] | None:
         return bundle.manifest(name) if name in bundle.files else None
@@ -109,20 +114,37 @@ def _bundle(bundle: Bundle) -> Side:
     return Side(
         record=bundle.record,
         series=bundle.series,
-        manifests=Manifests(entries(layout.CODE_MANIFEST), {k: v for k, v in inputs.items() if v is not None}),
-        text=text,
+        manifests=Manifests(
+            entries(layout.CODE_MANIFEST), {k: v for k, v in inputs.items() if v is not None}, read
+        ),
         bundle_id=bundle.id,
         name=bundle.name,
     )
+
+
+def _place(stored: Input | None, entry: Entry) -> str:
+    """Where a bundle holds a file of an input; empty where it holds none of it."""
+    if stored is None or stored.stored not in ("embedded", "code"):
+        return ""
+    if stored.stored == "embedded":
+        return layout.input_file(stored.name, entry.path)
+    return layout.code_file(stored.path if stored.kind == "file" else f"{stored.path}/{entry.path}")
 
 
 def _run(run: RunFolder) -> Side:
     record = run.read()
     objects = ObjectStore(run.path.parent.parent / "objects")
 
-    def text(entry: Entry) -> bytes | None:
-        kept = objects.at(entry.sha256)
-        return kept.read_bytes() if entry.size <= _TEXT_CAP and kept.is_file() else None
+    places = {one.name: Path(record.job.root, one.path) for one in record.inputs}
+
+    def read(name: str, entry: Entry) -> bytes | None:
+        if entry.size > _READ_CAP:
+            return None
+        path = places.get(name)
+        there = [objects.at(entry.sha256), *([path, path / entry.path] if path else [])]
+        contents = (one.read_bytes() for one in there if one.is_file())
+        # What lies where the job read it may be another file by now.
+        return next((one for one in contents if hashlib.sha256(one).hexdigest() == entry.sha256), None)
 
     def entries(name: str) -> list[Entry] | None:
         found = _kept(run, name)
@@ -137,8 +159,7 @@ def _run(run: RunFolder) -> Side:
     return Side(
         record=record,
         series=series,
-        manifests=Manifests(entries("code.manifest"), {k: v for k, v in inputs.items() if v is not None}),
-        text=text,
+        manifests=Manifests(entries("code.manifest"), {k: v for k, v in inputs.items() if v is not None}, read),
         name=run.id,
     )
 
@@ -167,7 +188,7 @@ def _lines(side: Side, entry: Entry | None) -> list[str] | None:
     """The lines of a text file; none where the side has no such file, None where it cannot be shown."""
     if entry is None:
         return []
-    content = side.text(entry)
+    content = side.manifests.read("", entry) if entry.size <= _TEXT_CAP else None
     if content is None or b"\0" in content:
         return None
     return content.decode(errors="replace").splitlines()

@@ -146,7 +146,7 @@ def add_documents(writer: BundleWriter, record: Record, series: Mapping[str, Ser
     writer.add_bytes(layout.REPORT, reporters["html"].render(report))
     writer.add_bytes(layout.RUNBOOK_MD, reporters["markdown"].render(report))
     writer.add_bytes(layout.DOCKERFILE, dockerfile(record).encode())
-    scripts = [(files("runbook.engine") / name).read_text() for name in ("enter.py", "bring.py")]
+    scripts = [(files("runbook.engine") / name).read_text(encoding="utf-8") for name in ("enter.py", "bring.py")]
     writer.add_bytes(layout.REPLAY_SH, replay_script(record, *scripts).encode())
     crate = members("export")["ro-crate"].export(Payload(record=record, files=writer.entries()))
     writer.add_bytes(layout.CRATE, crate)

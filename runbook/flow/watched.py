@@ -18,7 +18,7 @@ from runbook.flow.artifacts import Seen, look_at_input, place
 from runbook.flow.codebase import Codebase
 from runbook.launch.combine import LIMIT
 from runbook.model.fact import Fact, inferred, missing, observed
-from runbook.model.files import SeenFile
+from runbook.model.files import ReadOrder, SeenFile
 from runbook.model.hubs import Cache
 from runbook.model.manifest import Entry
 from runbook.model.record import Finding, Seed
@@ -26,6 +26,7 @@ from runbook.model.watch import FileUse, Watched
 from runbook.observe.changes import changed_since
 from runbook.observe.files import Surrounding, sort_files
 from runbook.observe.inputs import datasets
+from runbook.observe.orders import read_orders
 from runbook.observe.probing import Probe
 from runbook.observe.requirements import requirements, undeclared, unmet
 from runbook.progress import Progress
@@ -79,6 +80,7 @@ class Sorted:
     """Files that the job wrote and that are still there."""
     uses: dict[str, FileUse]
     findings: tuple[Finding, ...] = ()
+    orders: tuple[ReadOrder, ...] = ()
     caches: tuple[Cache, ...] = ()
     variables: tuple[str, ...] = ()
     """Names of the variables that told where inputs are."""
@@ -141,6 +143,7 @@ def sort(watched: Watched, scene: Scene, probe: Probe | None) -> Sorted:
         written=tuple(written),
         uses=uses,
         findings=tuple(findings),
+        orders=read_orders((one, uses[absolute[one.path]]) for one in seen if one.kind != "package"),
         caches=gathered.caches,
         variables=gathered.variables,
     )

@@ -142,7 +142,9 @@ def _files(
         if known is not None:
             files[use.path] = _both(known, use, readers, writers)
         elif len(files) < FILES:
-            files[use.path] = msgspec.structs.replace(use, readers=readers, writers=writers, seen_by=("native",))
+            files[use.path] = msgspec.structs.replace(
+                use, readers=readers, writers=writers, seen_by=("native",), order=-1
+            )
         else:
             folder = use.path.rpartition("/")[0] or "/"
             before = counted.get(folder, FolderUse(path=folder))

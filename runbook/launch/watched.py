@@ -309,7 +309,13 @@ class Fold:
             self.lose("no Python process was watched: none was started, or with options that keep the hook out")
         return Watched(
             processes=tuple(Process(number=number, **told) for number, told in self._details.items()),  # type: ignore[arg-type]
-            files=tuple(_use(path, file) for path, file in sorted(self._files.items()) if not self._ours(path)),
+            files=tuple(
+                _use(path, file, order)
+                for path, file, order in sorted(
+                    (path, file, n) for n, (path, file) in enumerate(self._files.items())
+                )
+                if not self._ours(path)
+            ),
             folders=tuple(
                 FolderUse(path=path, read=read, written=written)
                 for path, (read, written) in sorted(self._folders.items())
@@ -353,7 +359,7 @@ class Fold:
         )
 
 
-def _use(path: str, file: _File) -> FileUse:
+def _use(path: str, file: _File, order: int) -> FileUse:
     return FileUse(
         path=path,
         read=file.read,
@@ -368,6 +374,7 @@ def _use(path: str, file: _File) -> FileUse:
         linked_to=file.linked_to,
         renamed_from=file.renamed_from,
         library=file.library,
+        order=order,
     )
 
 

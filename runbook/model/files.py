@@ -27,3 +27,22 @@ class SeenFile(Value, frozen=True, kw_only=True, omit_defaults=True):
     writers: tuple[int, ...] = ()
     source: str = ""
     """The URL that it was fetched from while the job ran."""
+
+
+class ReadOrder(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """In which order one process first opened the inputs of one folder: as it was listed, sorted or shuffled."""
+
+    path: str
+    """The folder: relative to the root when inside it, else absolute."""
+    files: int
+    digest: str
+    """sha256 of their names in that order, each with a line feed."""
+    members: str
+    """The same of their sorted names."""
+    first: tuple[str, ...] = ()
+    """The first few names."""
+
+    @property
+    def by_name(self) -> bool:
+        """Whether it is the order of their names."""
+        return self.digest == self.members

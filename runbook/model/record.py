@@ -9,7 +9,7 @@ from runbook.model.code import Code
 from runbook.model.data import Input, Output
 from runbook.model.environment import Environment
 from runbook.model.fact import Evidence, Fact, Value, missing
-from runbook.model.files import SeenFile
+from runbook.model.files import ReadOrder, SeenFile
 from runbook.model.host import Accelerators, Host
 from runbook.model.hubs import Cache
 from runbook.model.job import Job, Outcome, Resources
@@ -77,6 +77,8 @@ class Record(Value, frozen=True, kw_only=True, omit_defaults=False):
     """Its steps, where it had several, each with what it read and wrote; empty for one step."""
     files: tuple[SeenFile, ...] = ()
     """Every path that the job touched, sorted, with the reason."""
+    orders: tuple[ReadOrder, ...] = ()
+    """In which order it read the inputs of a folder, where one process read them all."""
     caches: tuple[Cache, ...] = ()
     """Where libraries keep what they downloaded, as far as inputs lie there."""
     inputs: tuple[Input, ...] = ()

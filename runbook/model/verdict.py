@@ -162,6 +162,7 @@ class Difference(Value, frozen=True, kw_only=True, omit_defaults=True):
         "accelerator",
         "cpu",
         "threads",
+        "order",
         "library",
         "host",
         "outcome",
@@ -170,9 +171,14 @@ class Difference(Value, frozen=True, kw_only=True, omit_defaults=True):
     """`numpy`, `train.py`, `argv --seed`."""
     original: str
     replay: str
-    risk: Literal["high", "medium", "low"]
+    risk: Literal["high", "medium", "low", "none"]
+    """`none`: the job did not touch it, or it says the same."""
     why: str = ""
     """What is known of its effect, one sentence."""
+    evidence: tuple[str, ...] = ()
+    """What of it is another: lines of code, rows of data, places that name it; the first few."""
+    pointers: tuple[str, str] = ("", "")
+    """Where it stands in each record.json, as JSON pointers; empty where a record lacks it."""
 
 
 class Partial(Value, frozen=True, kw_only=True, omit_defaults=True):
@@ -214,6 +220,8 @@ class Comparison(Value, frozen=True, kw_only=True, omit_defaults=True):
     metrics: tuple[MetricComparison, ...]
     differences: tuple[Difference, ...]
     """Ranked: high risk first."""
+    advice: tuple[str, ...] = ()
+    """Where metrics differ: what is to be known besides, and what to try next, one sentence each."""
     broken_preconditions: tuple[str, ...] = ()
     substitutions: tuple[str, ...] = ()
     """What the replay had to replace: base, engine, CPU, accelerator."""

@@ -59,6 +59,8 @@ class FileUse(Value, frozen=True, kw_only=True, omit_defaults=True):
     """Where it leads, when the job made it as a symbolic link."""
     renamed_from: str = ""
     """The path under which it was written, when it was renamed."""
+    order: int = -1
+    """How many paths were opened before it was for the first time; -1 where that is not known."""
     library: bool = False
     """Whether it was loaded as a native library or an extension module, not opened as a file."""
     seen_by: tuple[Tracer, ...] = ("python",)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import StringIO
 from typing import TYPE_CHECKING
 
 from runbook.model.record import Finding, Record
 from runbook.model.verdict import Comparison, Difference, MetricComparison
-from runbook.report import spread
+from runbook.report import spread, why
 from runbook.report.content import (
     Headline,
     Section,
@@ -30,6 +31,16 @@ if TYPE_CHECKING:
 _SHOWN = 10
 """Differences that are shown unless all are asked for."""
 _COLOUR: dict[Tone, str] = {"good": "bold green", "bad": "bold red", "unsure": "bold yellow", "plain": "bold"}
+_WHY = {
+    "sentence": ("", 0),
+    "heading": ("bold", 0),
+    "cause": ("", 1),
+    "why": ("dim", 4),
+    "evidence": ("", 4),
+    "place": ("dim", 4),
+    "advice": ("", 1),
+}
+"""Style and indent of each kind of line."""
 _MARK = {
     "identical": "green",
     "within tolerance": "green",
@@ -64,12 +75,39 @@ def write(report: Report, console: Console, *, everything: bool = False) -> None
 
 def plain(report: Report, *, everything: bool = False) -> str:
     """What `show` prints, as text of 100 columns without colour."""
+    return _plain(lambda console: show(report, console, everything=everything))
+
+
+def _plain(shows: Callable[[Console], None]) -> str:
     from rich.console import Console
 
     console = Console(file=StringIO(), width=100, color_system=None, highlight=False, legacy_windows=False)
     with console.capture() as capture:
-        show(report, console, everything=everything)
+        shows(console)
     return "\n".join(line.rstrip() for line in capture.get().split("\n"))
+
+
+def write_why(report: Report, console: Console) -> None:
+    """Show why the two sides differ, on a terminal or as plain text of 100 columns."""
+    if console.is_terminal:
+        _show_why(report, console)
+    else:
+        console.file.write(_plain(lambda plainly: _show_why(report, plainly)))
+
+
+def _show_why(report: Report, console: Console) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    safe = tame(report)
+    assert safe.comparison is not None
+    before = ""
+    for kind, text in why.lines(safe.comparison):
+        style, indent = _WHY[kind]
+        if kind == "heading" or (kind == "advice" and before != kind):
+            console.print()
+        before = kind
+        console.print(Padding(Text(text, style), (0, 0, 0, indent)))
 
 
 def show(report: Report, console: Console, *, everything: bool = False) -> None:

@@ -88,8 +88,8 @@ OTHER_LOCK = make_environment(packages=(package("numpy", "2.4.0"),))
     ("changes", "names"),
     [
         ({"code": OTHER_TREE}, "code: source tree"),
-        ({"inputs": (make_input("iris.csv", {"iris.csv": b"other"}), ORIGINAL.inputs[1])}, "data: iris.csv"),
-        ({"inputs": ORIGINAL.inputs[:1]}, "data: images"),
+        ({"inputs": (make_input("iris.csv", {"iris.csv": b"other"}), ORIGINAL.inputs[1])}, "data: data/iris.csv"),
+        ({"inputs": ORIGINAL.inputs[:1]}, "data: data/images"),
         ({"environment": OTHER_LOCK}, "lock: numpy: 2.3.5 → 2.4.0"),
         ({"environment": make_environment(interpreter=missing("the probe failed"))}, "the probe failed"),
         ({"job": replace(ORIGINAL.job, argv=("python", "evil.py"))}, "argv: command"),
@@ -246,7 +246,7 @@ def test_files_of_the_code_are_named_when_manifests_are_at_hand() -> None:
     )
     risks = {d.what: d.risk for d in found.differences if d.family == "code"}
     assert risks == {
-        "source tree": "high",
+        "source tree": "low",
         "train.py": "high",
         "old.py": "high",
         "new.py": "high",
@@ -283,3 +283,13 @@ def test_no_comparison_is_better_than_its_worst_metric_and_a_single_run_is_never
     assert found.verdict != "equivalent"
     other = compare(b, a, empty, empty, replaying=replaying)
     assert other.verdict == found.verdict
+
+
+def test_scripts_beside_a_package_are_not_the_package() -> None:
+    def sides(*edits: str) -> str:
+        edited = replace(package("numpy", "2.3.5"), record="modified", modified=edits)
+        found = judge(make_record(environment=make_environment(packages=(edited,))), replaying=False)
+        return next(d.risk for d in found.differences if d.what == "numpy (files)")
+
+    assert sides("../../../bin/f2py") == "low"
+    assert sides("../../../bin/f2py", "numpy/core.py") == "high"

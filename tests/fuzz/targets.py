@@ -24,6 +24,8 @@ from runbook.bundle import artifact, layout
 from runbook.bundle.artifact import Artifact, Blob
 from runbook.bundle.read import open_bundle, parse_record, parse_series
 from runbook.bundle.verify import verify
+from runbook.compare import program
+from runbook.compare.rows import compare_rows
 from runbook.compare.verdict import compare
 from runbook.engine.docker_base import _image_of
 from runbook.engine.docker_build import read_told
@@ -74,6 +76,16 @@ class Target:
 
 def _folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(dir=SCRATCH, prefix="fuzz-")
+
+
+def _versions(data: bytes) -> None:
+    a, _, b = data.partition(b"\0")
+    program.same_program("a.py", a, b)
+    program.changed_lines("a.py", a, b)
+    compare_rows("a.csv", a, b)
+    tree = program.parsed("a.py", a)
+    if tree is not None:
+        program.clocks({"a.py": tree})
 
 
 def _zip(data: bytes) -> None:
@@ -351,6 +363,7 @@ def targets() -> dict[str, Target]:
             (UsageError,),
             (b"stages:\n  a:\n    cmd: python a.py\n    deps: [x]\n    outs: [y]\n",),
         ),
+        Target("versions", _versions, (), (b"import time\nx = time.time()\n\0x = 1\n", b"a,b\n1,2\n\0a,b\n1,3\n")),
         Target("probe", parse_probe, (NeedMissing,), (_probe_seed(),)),
         Target(
             "metric-sources",

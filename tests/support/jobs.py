@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,24 +20,41 @@ BUILD = ROOT / "build"
 EXAMPLES = ROOT / "examples"
 
 
-def job_python(name: str, requirements: Sequence[str]) -> Path:
+def job_python(
+    name: str, requirements: Sequence[str], *, python: str | Path = sys.executable, like: Path | None = None
+) -> Path:
     """The interpreter of a virtual environment of the job's own, with these requirements installed by pip.
 
+    python: of which Python. like: the interpreter of an environment that it begins as a copy of, by hard links.
     Kept under build/venvs/ and made anew when the requirements change. Safe under parallel test workers.
     """
     requirements = [line for line in requirements if line and not line.startswith("#")]
-    wanted = "\n".join([sys.version, *requirements])
+    wanted = "\n".join([sys.version if python == sys.executable else str(python), *requirements])
+    wanted += f"\n{like.parents[1].name}" if like else ""
     venv = BUILD / "venvs" / f"{name}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
-    python, ready = venv / "bin" / "python", venv / ".ready"
+    made, ready = venv / "bin" / "python", venv / ".ready"
     with _locked(venv.with_suffix(".lock")):
         if not ready.exists():
             say(f"making the job's environment: {' '.join(requirements)}")
-            subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
+            subprocess.run([python, "-m", "venv", "--clear", venv], check=True)
+            if like:
+                _link_packages(like.parents[1], venv)
             if requirements:
-                pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+                pip = [made, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
                 subprocess.run([*pip, *requirements], check=True)
             ready.touch()
-    return python
+    return made
+
+
+def _link_packages(source: Path, target: Path) -> None:
+    """Give an empty environment the packages of another, scripts and all; what is installed later is new."""
+    for packages in source.glob("lib/python*/site-packages"):
+        shutil.rmtree(target / packages.relative_to(source))
+    for path in source.rglob("*"):
+        there = target / path.relative_to(source)
+        if path.is_file() and not path.is_symlink() and not there.exists() and path.name != ".ready":
+            there.parent.mkdir(parents=True, exist_ok=True)
+            os.link(path, there)
 
 
 def example_python(name: str) -> Path:
