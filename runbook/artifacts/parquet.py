@@ -81,7 +81,7 @@ def _column(name: str, a: Any, b: Any) -> Part | None:
         if not x.equals(y):
             whole.add(_measured(x, y, start))
         else:
-            whole.add(Tally(of=len(x), finite=len(x) - x.null_count))
+            whole.add(Tally(of=len(x)))
         start += len(x)
     if not whole.differing:
         return None
@@ -94,7 +94,7 @@ def _column(name: str, a: Any, b: Any) -> Part | None:
         differing=whole.differing,
         of=whole.of,
         largest=to_number(whole.largest) if whole.largest else None,
-        mean=to_number(whole.total / whole.finite) if whole.largest else None,
+        mean=None if whole.mean is None else to_number(whole.mean),
         ulp=whole.ulp,
     )
 

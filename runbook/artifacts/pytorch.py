@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from itertools import count
 from math import prod
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from runbook.artifacts.values.tensors import Tensor
 
 _PICKLE_CAP = 64 << 20
-_DEPTH, _PARTS = 100, 1_000_000
+_DEPTH, _PARTS = 100, 300_000
 _SPREAD_CAP = 64 << 20
 """Bytes of a tensor that repeats its storage (`expand`) beyond what lies there."""
 _LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
@@ -73,7 +74,7 @@ def _read(file: BinaryIO, stack: ExitStack) -> tuple[list[Tensor], Any]:
         order = read_member(archive, members[f"{root}byteorder"], 64).decode("ascii", "replace")
     value = read_pickle(read_member(archive, members[pickles[0]], _PICKLE_CAP))
     views: dict[str, View] = {}
-    beside = _divide(value, "", views, 0)
+    beside = _divide(value, "", views, count(), 0)
     storages = {
         name.removeprefix(f"{root}data/"): m for name, m in members.items() if name.startswith(f"{root}data/")
     }
@@ -81,11 +82,14 @@ def _read(file: BinaryIO, stack: ExitStack) -> tuple[list[Tensor], Any]:
     return [_tensor(name, view, file, storages, mark) for name, view in views.items()], beside
 
 
-def _divide(value: Any, path: str, views: dict[str, View], depth: int) -> Any:
-    """The value without its tensors, which go into `views` by their path; None where nothing else is there."""
+def _divide(value: Any, path: str, views: dict[str, View], seen: count[int], depth: int) -> Any:
+    """The value without its tensors, which go into `views` by their path; None where nothing else is there.
+
+    seen: counts what is looked at: a pickle may hold one list in many places, and that list another.
+    """
     from runbook.artifacts.values.opcodes import View
 
-    if depth > _DEPTH or len(views) > _PARTS:
+    if depth > _DEPTH or next(seen) > _PARTS:
         raise Unreadable("is nested too deeply, or without end")
     if isinstance(value, View):
         views[path or "tensor"] = value
@@ -93,12 +97,12 @@ def _divide(value: Any, path: str, views: dict[str, View], depth: int) -> Any:
     if isinstance(value, dict):
         kept = {}
         for key, inner in value.items():
-            rest = _divide(inner, f"{path}.{key}" if path else str(key), views, depth + 1)
+            rest = _divide(inner, f"{path}.{key}" if path else str(key), views, seen, depth + 1)
             if not isinstance(inner, View) and (rest is not None or inner is None):
                 kept[str(key)] = rest
         return kept or None
     if isinstance(value, list | tuple):
-        rest = [_divide(inner, f"{path}[{index}]", views, depth + 1) for index, inner in enumerate(value)]
+        rest = [_divide(inner, f"{path}[{index}]", views, seen, depth + 1) for index, inner in enumerate(value)]
         return rest if any(one is not None for one in rest) else None
     return value if isinstance(value, int | float | str | type(None)) else str(value)
 
@@ -118,14 +122,14 @@ def _tensor(
     start = None if member is None else stored_at(file, member)
     if member is None or start is None:
         raise Unreadable("a storage that is not there, or compressed, which torch.save does not do")
-    count, size = prod(shape), dtype.itemsize
-    reach = view.offset + sum((n - 1) * s for n, s in zip(shape, view.strides, strict=True)) + 1 if count else 0
+    number, size = prod(shape), dtype.itemsize
+    reach = view.offset + sum((n - 1) * s for n, s in zip(shape, view.strides, strict=True)) + 1 if number else 0
     if reach * size > member.file_size:
         raise Unreadable("a tensor that reaches beyond its storage")
     lies, offset = dtype.newbyteorder(mark), start + view.offset * size
     if _in_order(shape, view.strides):
-        return Tensor(name, shape, dtype, tensors.from_file(file, offset, count, lies))
-    if count * size > member.file_size + _SPREAD_CAP:
+        return Tensor(name, shape, dtype, tensors.from_file(file, offset, number, lies))
+    if number * size > member.file_size + _SPREAD_CAP:
         raise Unreadable("a tensor that is far larger than what is stored of it")
     tensors.from_file(file, start, member.file_size, np.dtype("uint8"))  # Checks that all of it is there.
     mapped = np.memmap(file, lies, "r", offset, ((reach - view.offset) or 0,))

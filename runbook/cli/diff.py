@@ -30,8 +30,8 @@ def command(
     """Lay A and B side by side: metrics first, then everything else that differs, ranked by what matters.
 
     A and B are bundles (.runbook folders or .runbook.zip), or runs by their id, its beginning, or `last`.
-    Whatever else changed, the metrics decide the exit code. Output files that are at hand are compared by what they
-    hold (tensors, tables, images, …: pip install 'runbook[artifacts]') and get a verdict of their own.
+    Whatever else changed, the metrics decide the exit code. Output files that are at hand are compared by what
+    they hold (tensors, tables, images, …: pip install 'runbook[artifacts]') and get a verdict of their own.
 
     \b
       runbook diff monday.runbook tuesday.runbook

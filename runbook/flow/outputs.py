@@ -20,6 +20,8 @@ from runbook.model.data import Output
 from runbook.model.record import Record
 from runbook.progress import SILENT, Progress
 
+_LARGE = 256 << 20
+"""Bytes of both sides from which comparing takes a while, so that it is said."""
 Held = Callable[[Output], BinaryIO | None]
 """Opens the content of an output, without a buffer; None where only its digest is held."""
 
@@ -38,7 +40,8 @@ def compare_outputs(
             if one is None or other is None or one.digest == other.digest:
                 files.append(_by_digest(path, one, other))
                 continue
-            progress.say(f"comparing {path}")
+            if one.bytes + other.bytes >= _LARGE:
+                progress.say(f"comparing {path}")
             files.append(_by_content(one, other, held_a, held_b, comparer))
     return conclude(files)
 

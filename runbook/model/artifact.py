@@ -48,7 +48,7 @@ class Part(Value, frozen=True, kw_only=True, omit_defaults=True):
     largest: Number | None = None
     """The largest absolute difference of two finite numbers."""
     mean: Number | None = None
-    """The mean absolute difference, over all pairs of finite numbers of this part, those that agree too."""
+    """The mean absolute difference over all pairs of this part that have one, those that are equal too."""
     ulp: int | None = None
     """The largest number of steps of the type (units in the last place) between two finite numbers."""
 

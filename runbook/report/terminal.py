@@ -202,7 +202,7 @@ def _remarks(metrics: tuple[MetricComparison, ...], console: Console) -> None:
 
 
 def _artifacts(artifacts: Artifacts, console: Console, everything: bool) -> None:
-    """The verdict over the output files, and those that are not the same bytes; at most ten unless all are asked."""
+    """The verdict over the output files, and those that are not the same bytes, at most ten unless asked."""
     from rich.text import Text
 
     _line(console, "outputs", artifacts.reason)

@@ -20,10 +20,12 @@ from runbook.artifacts.values.numbers import Array, Tally, is_small_float, measu
 from runbook.model.artifact import Part, short
 from runbook.model.metric import to_number
 
-BLOCK: Final = 1 << 18
+BLOCK: Final = 1 << 17
 """Elements that are read at a time: with what is computed of them, they stay in a core's cache."""
 DIMENSIONS: Final = 64
 TENSORS: Final = 1_000_000
+_AHEAD: Final = 16 << 20
+"""Bytes that are asked for ahead of time."""
 _LANES: Final = min(4, os.cpu_count() or 1)
 
 
@@ -62,7 +64,11 @@ def from_file(file: BinaryIO, offset: int, count: int, dtype: np.dtype[Any]) -> 
         raise Unreadable("the file ends before its tensors do")
 
     def blocks() -> Iterator[Array]:
+        asked = 0
         for start in range(0, count, BLOCK):
+            if start * size >= asked:  # So that the disk reads on while blocks are measured.
+                os.posix_fadvise(descriptor, offset + asked, 2 * _AHEAD, os.POSIX_FADV_WILLNEED)
+                asked = start * size + _AHEAD
             block = np.empty(min(BLOCK, count - start) * size, np.uint8)
             done = 0
             while done < block.size:
@@ -171,7 +177,7 @@ def _part(tensor: Tensor, tally: Tally, note: str) -> Part:
         differing=tally.differing,
         of=tally.of,
         largest=to_number(tally.largest) if tally.largest else None,
-        mean=to_number(tally.total / tally.finite) if numbers else None,
+        mean=None if tally.mean is None else to_number(tally.mean),
         ulp=tally.ulp if numbers else None,
     )
 

@@ -1,4 +1,4 @@
-"""Makes the .pt files beside it: `python make_pytorch.py` with torch installed (2.x, CPU). Run once; see README.md."""
+"""Makes the .pt files beside it, where torch is installed (it was 2.13, for the CPU): `python make_pytorch.py`."""
 
 from collections import OrderedDict
 from pathlib import Path
