@@ -7,6 +7,7 @@ differ is counted apart. Differences are of pairs that are both finite.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,9 @@ def _floats(a: Array, b: Array, *, ulp: bool) -> tuple[Tally, Array]:
         differing = int(np.count_nonzero(unequal))
         # Each difference is rounded to the type; the largest is taken once more, in double precision.
         largest = abs(float(b[at]) - float(a[at]))
-        tally = Tally(differing=differing, largest=largest, total=float(gap.sum()))
+        total = float(gap.sum())
+        total = total if isfinite(total) else float(gap.sum(dtype=np.float64))
+        tally = Tally(differing=differing, largest=largest, total=total)
         tally.ulp = _ulp(a, b) if ulp and differing else None
         tally.bits = 0 if differing else _bits(a, b, unequal)
         return tally, unequal
