@@ -30,7 +30,8 @@ def command(
     """Lay A and B side by side: metrics first, then everything else that differs, ranked by what matters.
 
     A and B are bundles (.runbook folders or .runbook.zip), or runs by their id, its beginning, or `last`.
-    Whatever else changed, the metrics decide the exit code.
+    Whatever else changed, the metrics decide the exit code. Output files that are at hand are compared by what
+    they hold (tensors, tables, images, …: pip install 'runbook[artifacts]') and get a verdict of their own.
 
     \b
       runbook diff monday.runbook tuesday.runbook
@@ -39,14 +40,16 @@ def command(
 
     Exit codes: 0 the metrics agree, 1 they differ, 2 no such side, 5 a bundle is corrupt, 7 not comparable.
     """
-    from runbook.cli.console import err, out
+    from runbook.cli.console import TerminalProgress, err, out
     from runbook.digest.atomic import write_atomic
     from runbook.flow.diff import diff
     from runbook.model.text import printable
     from runbook.registry import members
     from runbook.report.terminal import write
 
-    found = diff(a, b, overrides=[parse_tolerance(t) for t in tolerances], lines=everything)
+    found = diff(
+        a, b, overrides=[parse_tolerance(t) for t in tolerances], lines=everything, progress=TerminalProgress()
+    )
     if as_json:
         click.echo(members("report")["json"].render(found.report).decode(), nl=False)
     else:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from itertools import compress
 from math import inf, isfinite, log
-from typing import NamedTuple
+from operator import sub
+from typing import Final, NamedTuple
 
 from runbook.compare.tolerances import gap
 from runbook.model.metric import Number, Series, to_number
@@ -17,6 +19,8 @@ from runbook.model.verdict import Parting
 
 _ALONE, _BUCKETS = 256, 256
 """Gaps after the parting that are kept one by one, and buckets for the rest."""
+BLOCK: Final = 4096
+"""Points that are looked at together."""
 _FEW = 8
 """Fewer gaps than this show no growth."""
 _ROUNDING = 2.0**-19
@@ -55,6 +59,14 @@ def _exact(value: float) -> int:
     return (top << _SCALE) // bottom
 
 
+def gaps_of(x: Sequence[Number], y: Sequence[Number]) -> list[float] | None:
+    """|y - x| of as many points; None unless all are plain doubles, and what is computed of them is finite."""
+    if {*map(type, x), *map(type, y)} != {float}:
+        return None
+    found = list(map(abs, map(sub, y, x)))
+    return found if isfinite(sum(found)) else None
+
+
 class _Gap(NamedTuple):
     """A gap, or the geometric mean of several, at a distance from the parting in steps (from one on)."""
 
@@ -66,9 +78,14 @@ def first_difference(a: Series, b: Series) -> int | None:
     """The index of the first point at which the common part of two series differs; NaN equals NaN."""
     if a.values == b.values and a.steps == b.steps:
         return None
-    for index, (step_a, step_b, x, y) in enumerate(zip(a.steps, b.steps, a.values, b.values, strict=False)):
-        if step_a != step_b or x != y:
-            return index
+    for start in range(0, min(len(a.steps), len(b.steps)), BLOCK):
+        end = start + BLOCK
+        if a.values[start:end] == b.values[start:end] and a.steps[start:end] == b.steps[start:end]:
+            continue
+        sides = (a.steps[start:end], b.steps[start:end], a.values[start:end], b.values[start:end])
+        for index, (step_a, step_b, x, y) in enumerate(zip(*sides, strict=False), start):
+            if step_a != step_b or x != y:
+                return index
     return None
 
 
@@ -77,7 +94,7 @@ def part(a: Series, b: Series) -> Parting | None:
     at = first_difference(a, b)
     if at is None or a.steps[at] != b.steps[at]:
         return None
-    end = at
+    end = len(a.steps) if a.steps == b.steps else at
     while end < min(len(a.steps), len(b.steps)) and a.steps[end] == b.steps[end]:
         end += 1
     here = _gap(a.values[at], b.values[at])
@@ -110,24 +127,26 @@ def _gaps(a: Series, b: Series, at: int, end: int) -> tuple[list[_Gap], float, i
     width = max(1, -(-(end - at - _ALONE) // _BUCKETS))
     found: list[_Gap] = []
     largest, largest_at = 0.0, a.steps[at]
-    count, places, logarithms = 0, 0.0, 0.0
-    for index in range(at, end):
-        x, y = a.values[index], b.values[index]
-        alone = index - at < _ALONE
-        if x != y:
-            size = _gap(x, y)
-            if size > largest:
-                largest, largest_at = size, a.steps[index]
-            if 0 < size < inf:
-                place = _distance(a.steps[at], a.steps[index]) + stride
-                if alone:
-                    found.append(_Gap(place, log(size)))
-                else:
-                    count, places, logarithms = count + 1, places + place, logarithms + log(size)
-        if count and not alone and ((index - at - _ALONE) % width == width - 1 or index == end - 1):
-            found.append(_Gap(places / count, logarithms / count))
-            count, places, logarithms = 0, 0.0, 0.0
+    for start, stop in _spans(at, end, width):
+        x, y = a.values[start:stop], b.values[start:stop]
+        sizes = gaps_of(x, y) or [_gap(p, q) if p != q else 0.0 for p, q in zip(x, y, strict=True)]
+        top = max(sizes)
+        if top > largest:
+            largest, largest_at = top, a.steps[start + sizes.index(top)]
+        kept = [0 < size < inf for size in sizes]
+        count = sum(kept)
+        if count:
+            steps = sum(compress(a.steps[start:stop], kept))
+            place = _distance(count * a.steps[at], steps) / count + stride
+            found.append(_Gap(place, sum(map(log, compress(sizes, kept))) / count))
     return found, largest, largest_at
+
+
+def _spans(at: int, end: int, width: int) -> Iterator[tuple[int, int]]:
+    """The points from `at` to `end`: the first one by one, then so many together."""
+    alone = min(end, at + _ALONE)
+    yield from ((index, index + 1) for index in range(at, alone))
+    yield from ((start, min(end, start + width)) for start in range(alone, end, width))
 
 
 def _growth(gaps: Sequence[_Gap]) -> str:

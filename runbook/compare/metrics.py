@@ -7,26 +7,16 @@ NaN or Infinity is identical or it is different.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from math import copysign, isfinite, isnan
+from math import isfinite
 from typing import Literal, NamedTuple
 
-from runbook.compare.curves import first_difference, part, real, trailing_mean
-from runbook.compare.tolerances import Applied, allowance, choose, curve_bounds, gap
-from runbook.model.metric import Bounds, Metric, Number, Series, Tolerance, brief, to_number
+from runbook.compare.curves import first_difference, part, real
+from runbook.compare.points import Identity, Point, Worst, smoothed, worst_along, worst_of
+from runbook.compare.tolerances import Applied, choose, curve_bounds
+from runbook.model.metric import Metric, Number, Series, Tolerance, brief, to_number
 from runbook.model.verdict import MetricComparison, Verdict
-
-
-class _Point(NamedTuple):
-    """One aligned pair; `where` is a step, or None for the final value."""
-
-    where: int | None
-    original: float | Fraction
-    replay: float | Fraction
-
-    def place(self) -> str:
-        return "in the final value" if self.where is None else f"at step {self.where}"
 
 
 def compare_metrics(
@@ -76,7 +66,7 @@ def compare_metric(
             points=0,
         )
     axis = _axis_defect(original, replay, series_a, series_b)
-    final = _Point(None, real(original.final), real(replay.final))
+    final = Point(None, real(original.final), real(replay.final))
     curves = None if axis or series_a is None or series_b is None else (series_a, series_b)
     verdict, reason, by_size = _judge(final, curves, applied.tolerance)
     if axis:
@@ -107,12 +97,11 @@ class _Judged(NamedTuple):
     by_size: bool = False
 
 
-def _judge(final: _Point, curves: tuple[Series, Series] | None, tolerance: Tolerance) -> _Judged:
-    found = _Identity()
+def _judge(final: Point, curves: tuple[Series, Series] | None, tolerance: Tolerance) -> _Judged:
+    found = Identity()
     found.look(final)
     if curves:
-        for point in _pairs(*curves):
-            found.look(point)
+        found.look_along(*curves)
     if not found.parted:
         return _Judged("identical", found.remark(alone=curves is None))
     if found.broken is not None:
@@ -120,11 +109,11 @@ def _judge(final: _Point, curves: tuple[Series, Series] | None, tolerance: Toler
         return _Judged("different", f"{a} became {b} {found.broken.place()}")
     if found.holes:
         return _Judged("different", "it holds NaN or Infinity, so only identity would be agreement")
-    worst = [_worst([final], tolerance)]
+    worst = [worst_of([final], tolerance)]
     if curves:
         bounds = curve_bounds(tolerance)
         smooth = max(1, bounds.smooth)
-        worst.append(_worst(_pairs(*curves) if smooth == 1 else _smoothed(*curves, smooth), bounds))
+        worst.append(worst_along(*curves, bounds) if smooth == 1 else worst_of(smoothed(*curves, smooth), bounds))
         if smooth > 1 and worst[1].point is not None:
             worst[1] = worst[1]._replace(of=f" of the trailing mean over {smooth} points")
     outside = [w for w in worst if w.outside]
@@ -137,64 +126,6 @@ def _judge(final: _Point, curves: tuple[Series, Series] | None, tolerance: Toler
         said = f"{said}; {_size(chosen.allowed)} was allowed{many}" if chosen.allowed else said
         return _Judged("different", said, by_size=True)
     return _Judged("within tolerance", f"{said}; {_size(chosen.allowed)} was allowed{_share(chosen)}")
-
-
-class _Identity:
-    """What one pass over the points shows, before any tolerance."""
-
-    def __init__(self) -> None:
-        self.parted = self.zeros = False
-        self.nans = self.holes = 0
-        self.broken: _Point | None = None
-        """The first point that differs and is not finite on a side."""
-
-    def look(self, point: _Point) -> None:
-        a, b = point.original, point.replay
-        if a == b:
-            self.zeros |= a == 0 and copysign(1, a) != copysign(1, b)
-            self.holes += not _finite(a)
-        elif _nan(a) and _nan(b):
-            self.nans += 1
-            self.holes += 1
-        else:
-            self.parted = True
-            if self.broken is None and not (_finite(a) and _finite(b)):
-                self.broken = point
-            self.holes += not _finite(a)
-
-    def remark(self, *, alone: bool) -> str:
-        remarks = []
-        if self.nans:
-            remarks.append("NaN on both sides" if alone else "NaN on both sides, in the same places")
-        if self.zeros:
-            remarks.append("the sign of zero differs")
-        return "; ".join(remarks)
-
-
-class _Worst(NamedTuple):
-    """The largest gap outside of the bounds; where all are inside, the largest of these."""
-
-    size: float | Fraction
-    allowed: float | Fraction
-    point: _Point | None
-    outside: int
-    points: int
-    of: str = ""
-
-
-def _worst(points: Iterable[_Point], bounds: Bounds) -> _Worst:
-    worst = _Worst(0, 0, None, 0, 0)
-    outside = count = 0
-    for point in points:
-        count += 1
-        if point.original == point.replay:
-            continue
-        size, allowed = gap(point.original, point.replay), allowance(point.original, bounds)
-        out = size > allowed
-        if (out and not outside) or ((out or not outside) and size > worst.size):
-            worst = _Worst(size, allowed, point, 0, 0)
-        outside += out
-    return worst._replace(outside=outside, points=count)
 
 
 def _axis_defect(original: Metric, replay: Metric, a: Series | None, b: Series | None) -> str:
@@ -217,17 +148,6 @@ def _axis_defect(original: Metric, replay: Metric, a: Series | None, b: Series |
     return "its series is not at hand, so only the final values could be compared"
 
 
-def _pairs(a: Series, b: Series) -> Iterator[_Point]:
-    for step, x, y in zip(a.steps, a.values, b.values, strict=True):
-        yield _Point(step, real(x), real(y))
-
-
-def _smoothed(a: Series, b: Series, window: int) -> Iterator[_Point]:
-    means = (trailing_mean(map(real, s.values), window) for s in (a, b))
-    for step, x, y in zip(a.steps, *means, strict=True):
-        yield _Point(step, x, y)
-
-
 def _first_parting(a: Series | None, b: Series | None) -> int | None:
     """The first step at which the series differ: in value, in step, or because one of them has ended."""
     if a is None or b is None:
@@ -245,15 +165,6 @@ def _direction(difference: Number, tolerance: Tolerance) -> Literal["", "better"
     return "better" if (real(difference) > 0) == (tolerance.better == "higher") else "worse"
 
 
-def _nan(number: float | Fraction) -> bool:
-    return isinstance(number, float) and isnan(number)
-
-
-def _finite(number: float | Fraction) -> bool:
-    """Whether it is a number at all; math.isfinite refuses integers beyond doubles."""
-    return not isinstance(number, float) or isfinite(number)
-
-
 def _difference(original: float, replay: float) -> Number:
     try:
         return to_number(replay - original)
@@ -268,7 +179,7 @@ def _size(amount: float | Fraction) -> str:
         return "more than a double holds"
 
 
-def _share(worst: _Worst) -> str:
+def _share(worst: Worst) -> str:
     """How wide the tolerance is beside the value, so that a huge one is seen."""
     assert worst.point is not None
     try:

@@ -23,7 +23,7 @@ from runbook.model.fact import Fact, declared, inferred, missing, observed
 from runbook.model.manifest import Entry
 from runbook.model.record import Finding, Record
 from runbook.observe.urls import without_credentials
-from runbook.progress import Progress
+from runbook.progress import SILENT, Progress
 
 _LAY = "where it lay"
 OUTPUTS_CAP = 500
@@ -175,6 +175,11 @@ def with_sources(record: Record, sources: Mapping[str, str]) -> Record:
         for one in record.inputs
     ]
     return msgspec.structs.replace(record, inputs=tuple(inputs))
+
+
+def digest_of(path: Path) -> str:
+    """The digest of a file, from the stat cache where the file is as it was when it was last hashed."""
+    return _digest(path, SILENT)[0]
 
 
 def _digest(path: Path, progress: Progress) -> tuple[str, tuple[Entry, ...], Shape]:

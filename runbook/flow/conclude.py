@@ -19,7 +19,7 @@ from runbook.config import Declaration
 from runbook.digest.beneath import open_beneath
 from runbook.engine.interface import Built, Engine
 from runbook.engine.placement import WORKSPACE
-from runbook.flow import artifacts, downloads, logged, stages, watched
+from runbook.flow import artifacts, downloads, logged, outputs, stages, watched
 from runbook.flow.attempts import attempts
 from runbook.flow.compose import Declared, Looked, compose
 from runbook.launch.logged import read_logged
@@ -97,6 +97,10 @@ def conclude(ended: Ended, folder: RunFolder, tolerances: Sequence[Tolerance], t
         substitutions=(*built.substitutions, *ended.execution.substitutions),
         stop=ended.stop,
     )
+    if ended.stop is None:  # A job that was stopped has not written all of its outputs.
+        held = outputs.held_in_bundle(bundle), outputs.held_beneath(ended.work)
+        compared = outputs.compare_outputs(ended.asked, record, *held)
+        comparison = msgspec.structs.replace(comparison, artifacts=compared)
     report = Report(
         original=bundle.record,
         bundle_id=bundle.id,
@@ -151,7 +155,7 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
         metrics=tuple(o.path for o in inside if o.role == "metrics" and o.path not in behind),
         outputs=tuple(o.path for o in inside if o.role == "artifact" and o.path not in behind),
     )
-    outputs, absent = artifacts.look_at_outputs(ended.work, files, SILENT)
+    written, absent = artifacts.look_at_outputs(ended.work, files, SILENT)
     code = bundle.manifest(layout.CODE_MANIFEST)
     tree = Tree(
         digest=manifest.digest(manifest.render(code)),
@@ -184,7 +188,7 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
             code=msgspec.structs.replace(original.code, tree=tree),
             environment=_environment(original.environment, probe),
             inputs=ended.inputs,
-            outputs=outputs,
+            outputs=written,
             readings=readings,
             findings=[
                 *behind.values(),

@@ -1,6 +1,6 @@
 """`diff`: open two sides, lay them side by side, say what differs. Nothing is executed.
 
-Steps: open both → compare records and manifests → report → for code, show the lines.
+Steps: open both → compare records, manifests and output files → report → for code, show the lines.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from runbook.catalog.store import RunFolder, find_store
 from runbook.compare.contents import Manifests
 from runbook.compare.verdict import compare
 from runbook.errors import UsageError
+from runbook.flow.outputs import Held, compare_outputs, held_by_run, held_in_bundle
 from runbook.launch.metrics import decode_series
 from runbook.model import manifest
 from runbook.model.data import Input
@@ -28,6 +29,7 @@ from runbook.model.manifest import Entry
 from runbook.model.metric import Series, Tolerance
 from runbook.model.record import Record
 from runbook.model.verdict import EXIT
+from runbook.progress import SILENT, Progress
 from runbook.report.interface import Report
 
 _TEXT_CAP = 64 << 10
@@ -45,6 +47,7 @@ class Side:
     record: Record
     series: dict[str, Series]
     manifests: Manifests
+    output: Held
     bundle_id: str = ""
     name: str = ""
 
@@ -60,7 +63,13 @@ class Diffed:
 
 
 def diff(
-    a: str, b: str, *, overrides: Sequence[Tolerance] = (), lines: bool = False, cwd: Path | None = None
+    a: str,
+    b: str,
+    *,
+    overrides: Sequence[Tolerance] = (),
+    lines: bool = False,
+    cwd: Path | None = None,
+    progress: Progress = SILENT,
 ) -> Diffed:
     """Compare two bundles or runs; `lines` also shows what changed inside small files of the code.
 
@@ -77,6 +86,8 @@ def diff(
             replaying=False,
             manifests=(one.manifests, other.manifests),
         )
+        artifacts = compare_outputs(one.record, other.record, one.output, other.output, progress)
+        comparison = msgspec.structs.replace(comparison, artifacts=artifacts)
         report = Report(
             original=one.record,
             replay=other.record,
@@ -117,6 +128,7 @@ def _bundle(bundle: Bundle) -> Side:
         manifests=Manifests(
             entries(layout.CODE_MANIFEST), {k: v for k, v in inputs.items() if v is not None}, read
         ),
+        output=held_in_bundle(bundle),
         bundle_id=bundle.id,
         name=bundle.name,
     )
@@ -160,6 +172,7 @@ def _run(run: RunFolder) -> Side:
         record=record,
         series=series,
         manifests=Manifests(entries("code.manifest"), {k: v for k, v in inputs.items() if v is not None}, read),
+        output=held_by_run(run, record),
         name=run.id,
     )
 

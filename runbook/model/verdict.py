@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from runbook.model.artifact import Artifacts
 from runbook.model.calibration import Repeat
 from runbook.model.fact import Value
 from runbook.model.metric import Number, brief
@@ -233,3 +234,5 @@ class Comparison(Value, frozen=True, kw_only=True, omit_defaults=True):
     """What is to be known of the repeats: who chose their seeds, which failed."""
     partial: Partial | None = None
     """How much was compared, when the replay was stopped before its end; None: the whole run."""
+    artifacts: Artifacts | None = None
+    """The output files, which have a verdict of their own; None where there is none, or they were not compared."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from runbook.model.artifact import Artifacts
 from runbook.model.carrying import held_wheels, lacks
 from runbook.model.environment import Package
 from runbook.model.fact import Fact
@@ -112,6 +113,33 @@ def sections(report: Report) -> tuple[Section, ...]:
             ("Accelerators", _accelerators),
         )
     )
+
+
+@dataclass(frozen=True)
+class File:
+    """One output file for a table: what it is, and where it differs first and by how much."""
+
+    path: str
+    kind: str
+    verdict: str
+    words: str
+    more: tuple[str, ...]
+    """Its other parts that differ, one sentence each."""
+
+
+def files(artifacts: Artifacts) -> list[File]:
+    """The output files that are not the same bytes, the weakest verdict first."""
+    return [
+        File(
+            one.path,
+            one.kind or "–",
+            one.verdict,
+            one.words(),
+            tuple(f"{part.name}: {part.words()}" for part in one.parts[1:]),
+        )
+        for one in artifacts.files
+        if one.verdict != "identical bytes"
+    ]
 
 
 def seed_sentence(record: Record) -> str:

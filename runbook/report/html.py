@@ -26,6 +26,9 @@ class HtmlReporter:
             comparison=safe.comparison,
             headline=content.headline(safe),
             sections=content.sections(safe),
+            files=content.files(safe.comparison.artifacts)
+            if safe.comparison and safe.comparison.artifacts
+            else [],
             packages=content.packages(safe),
             claims=proof.claims(safe),
             checks=proof.checks(),

@@ -32,6 +32,9 @@ class MarkdownReporter:
             spread=spread.table(safe.original),
             figures=spread.lines,
             remark=content.remark,
+            files=content.files(safe.comparison.artifacts)
+            if safe.comparison and safe.comparison.artifacts
+            else [],
             packages=content.packages(safe),
             claims=proof.claims(safe),
             checks=proof.checks(),

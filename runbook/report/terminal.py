@@ -6,6 +6,7 @@ from collections.abc import Callable
 from io import StringIO
 from typing import TYPE_CHECKING
 
+from runbook.model.artifact import Artifacts
 from runbook.model.record import Finding, Record
 from runbook.model.verdict import Comparison, Difference, MetricComparison
 from runbook.report import spread, why
@@ -15,6 +16,7 @@ from runbook.report.content import (
     Tone,
     bundle_id,
     command,
+    files,
     headline,
     other_side,
     remark,
@@ -49,6 +51,10 @@ _MARK = {
     "partial": "yellow",
     "inconclusive": "yellow",
     "not comparable": "yellow",
+    "identical bytes": "green",
+    "same content": "green",
+    "bytes differ": "yellow",
+    "on one side only": "red",
     "high": "red",
     "medium": "yellow",
 }
@@ -166,6 +172,8 @@ def _compared(comparison: Comparison, other: str, console: Console, everything: 
             _wide(comparison.metrics, other) if console.width >= 90 else _narrow(comparison.metrics, other)
         )
         _remarks(comparison.metrics, console)
+    if comparison.artifacts is not None:
+        _artifacts(comparison.artifacts, console, everything)
     for text in comparison.remarks:
         _line(console, "repeats", text)
     for text in comparison.overrides:
@@ -229,6 +237,23 @@ def _remarks(metrics: tuple[MetricComparison, ...], console: Console) -> None:
             console.print(Padding(Text(f"warning: {text}", "yellow"), (0, 0, 0, 3)))
     if len(said) > _SHOWN:
         console.print(f" and remarks on {count(len(said) - _SHOWN, 'more metric')}", style="dim")
+
+
+def _artifacts(artifacts: Artifacts, console: Console, everything: bool) -> None:
+    """The verdict over the output files, and those that are not the same bytes, at most ten unless asked."""
+    from rich.text import Text
+
+    _line(console, "outputs", artifacts.reason)
+    found = files(artifacts)
+    if not found:
+        return
+    table = _table("output file", "kind", "verdict", "where and by how much")
+    for one in found if everything else found[:_SHOWN]:
+        said = "\n".join((one.words, *one.more)) if everything else one.words
+        table.add_row(Text(one.path), Text(one.kind), Text(one.verdict, _MARK.get(one.verdict, "")), Text(said))
+    console.print(table)
+    if len(found) > _SHOWN and not everything:
+        console.print(f" and {count(len(found) - _SHOWN, 'more output file')}", style="dim")
 
 
 def _differences(differences: tuple[Difference, ...], other: str, width: int) -> Table:

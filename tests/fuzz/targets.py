@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import msgspec
 
 from runbook import config, dvc, registry, yamltext
 from runbook.api import PREFIX
+from runbook.artifacts.interface import Format
 from runbook.bundle import artifact, layout
 from runbook.bundle.artifact import Artifact, Blob
 from runbook.bundle.read import open_bundle, parse_record, parse_series
@@ -50,6 +52,7 @@ from runbook.remote.place import open_store
 from runbook.report.interface import Report
 from runbook.trust.secrets import mask
 from tests import factories
+from tests.artifacts.planted import planted
 from tests.report.reports import Loads
 
 FIXTURES = Path(__file__).parents[1] / "launch" / "metrics"
@@ -271,6 +274,34 @@ def _metric_targets() -> Iterator[Target]:
             yield Target(label, _metrics(readers[name], source), (ValueError, RecursionError), seeds)
 
 
+def _file(data: bytes) -> BinaryIO:
+    file = cast("BinaryIO", tempfile.TemporaryFile(buffering=0, dir=SCRATCH))  # noqa: SIM115
+    file.write(data)
+    file.seek(0)
+    return file
+
+
+def _artifact(format: Format, original: bytes) -> Callable[[bytes], object]:
+    def compare(data: bytes) -> None:
+        with _file(original) as a, _file(data) as b:
+            format.compare(a, b)
+
+    return compare
+
+
+def _artifact_targets() -> Iterator[Target]:
+    """Every format of output files, against a good file of it; what a library raises, its process catches."""
+    formats: dict[str, Format] = registry.members("artifacts")
+    for name, make in planted().items():
+        if name == "pickle":  # It is not read at all.
+            continue
+        one = make()
+        promises = (ValueError, OSError, MemoryError)
+        yield Target(
+            f"artifact-{name}", _artifact(formats[name], one.original), promises, (one.original, one.changed)
+        )
+
+
 def _manifest_seed() -> bytes:
     blobs = (
         Blob(factories.DIGEST, 5, "data/inputs/x/y", pack=False),
@@ -378,5 +409,6 @@ def targets() -> dict[str, Target]:
             "remote-name", _remote, (*rejected, NeedMissing), (b"oci://host.example:5000/a/b:tag", b"s3://b/n")
         ),
         *_metric_targets(),
+        *_artifact_targets(),
     ]
     return {target.name: target for target in found}

@@ -1,0 +1,1 @@
+"""Output files compared by what they are. A format is one file in this package."""
