@@ -123,12 +123,13 @@ class Trials:
                     "another runbook bisects the same two", self.folder, hint=hint, id="busy"
                 ) from None
             log.seek(0)
-            for text in log.read().split(b"\n"):
-                # What was being written when the machine went down is no line, and is replayed again.
+            held = log.read()
+            if held and not held.endswith(b"\n"):
+                log.write(b"\n")  # The machine went down within this line: it is none, and is replayed again.
+            for text in held.split(b"\n"):
                 with contextlib.suppress(msgspec.DecodeError):
                     line = msgspec.json.decode(text, type=_Line)
                     self._known[line.end, line.taken] = line
-            log.seek(0, os.SEEK_END)
             self._log = log
             yield
 
