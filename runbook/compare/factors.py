@@ -327,8 +327,7 @@ def _named(
 
 def _factors(found: _Found) -> tuple[Factor, ...]:
     """Parts joined where they go together, sorted by risk; what the job never touched comes last, as one."""
-    ids = [p.id for p in found.parts]
-    lead = {id: id for id in ids}
+    lead = {p.id: p.id for p in found.parts}
 
     def top(id: str) -> str:
         while lead[id] != id:
@@ -338,23 +337,25 @@ def _factors(found: _Found) -> tuple[Factor, ...]:
     why: dict[str, str] = {}
     for group, reason in found.together:
         first, *others = sorted(group & lead.keys()) or [""]
-        for id in others:
-            lead[top(id)] = top(first)
-            why[id] = why.get(id, reason)
+        for member in others:
+            lead[top(member)] = top(first)
+            why[member] = why.get(member, reason)
     sets: dict[str, list[Part]] = {}
     for part in found.parts:
         sets.setdefault(top(part.id), []).append(part)
     used = [s for s in sets.values() if any(p.touched for p in s)]
     idle = [p for s in sets.values() if not any(p.touched for p in s) for p in s]
-    factors = [_factor(s, next((why[p.id] for p in s if p.id in why), "")) for s in used]
-    factors.sort(key=lambda f: rank.place(f.parts[0].difference))
+    made = [_factor(s, next((why[p.id] for p in s if p.id in why), "")) for s in used]
+    leaders = {id(f.parts[0].difference): f for f in made}
+    factors = [leaders[id(d)] for d in rank.ranked(f.parts[0].difference for f in made)]
     if idle:
         factors.append(_factor(idle, "the job never touched them, as far as was seen"))
     return tuple(factors)
 
 
 def _factor(parts: list[Part], why: str) -> Factor:
-    ordered = sorted(parts, key=lambda p: (not p.touched, *rank.place(p.difference)))
+    by_rank = [id(d) for d in rank.ranked(p.difference for p in parts)]
+    ordered = sorted(parts, key=lambda p: (not p.touched, by_rank.index(id(p.difference))))
     first = ordered[0].difference.what
     if len(ordered) == 1:
         return Factor(what=first, parts=tuple(ordered))

@@ -69,12 +69,7 @@ _FAMILIES = (
 
 def ranked(differences: Iterable[Difference]) -> tuple[Difference, ...]:
     """High risk first; within a risk by family, then in the order given."""
-    return tuple(sorted(differences, key=place))
-
-
-def place(difference: Difference) -> tuple[int, int]:
-    """What to sort by: the risk, then the family."""
-    return _ORDER[difference.risk], _FAMILIES.index(difference.family)
+    return tuple(sorted(differences, key=lambda d: (_ORDER[d.risk], _FAMILIES.index(d.family))))
 
 
 def package(name: str, *, edited: bool = False) -> tuple[Risk, str]:

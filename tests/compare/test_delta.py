@@ -1,4 +1,4 @@
-"""The search for the smallest set: against planted causes of every kind, with the number of experiments counted."""
+"""The search for the smallest set: against planted causes of every kind, the experiments counted."""
 
 from __future__ import annotations
 
