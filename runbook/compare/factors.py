@@ -163,8 +163,9 @@ def _inputs(a: Side, b: Side) -> Iterator[Part]:
         shown = [ABSENT if i is None else f"{i.bytes:,} B, {i.digest[:12]}" for i in (x, y)]
         if x and y and x.digest == y.digest:
             shown = [x.path, y.path]
+        place = x.path if x else y.path if y else name
         yield _part(
-            f"input:{name}", differ("data", name, shown[0], shown[1], ("high", "the job read other bytes"))
+            f"input:{name}", differ("data", place, shown[0], shown[1], ("high", "the job read other bytes"))
         )
 
 

@@ -7,21 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
-from runbook.bundle import layout
 from runbook.bundle.read import Bundle, open_bundle
 from runbook.bundle.verify import verify_opened
 from runbook.compare import factors
-from runbook.compare.data import Manifests
 from runbook.compare.delta import Search, Taken, Unit, WholeDiffers
 from runbook.compare.factors import Differing
 from runbook.compare.tolerances import choose
-from runbook.compare.verdict import compare
 from runbook.errors import NotComparable, UsageError
+from runbook.flow.diff import diff
 from runbook.flow.hybrid import Mixture, side
 from runbook.flow.preflight import find_engine
 from runbook.flow.replay import Choices
@@ -56,13 +54,14 @@ def bisect(
             progress.say(f"verifying {name}")
             verify_opened(bundle, progress=progress)
         _check_data(bundles, choices)
-        comparison = _compared(bundles, choices)
+        compared = diff(a, b, overrides=choices.tolerances).report
+        assert compared.comparison is not None
         sides = side(bundles[0]), side(bundles[1])
         differing = factors.differing(*sides, based=find_engine(choices.engine).name != "local")
         parts = [part for factor in differing.factors for part in factor.parts]
         if not parts:
             raise _nothing_to_swap(differing)
-        chosen = _metric(comparison, metric)
+        chosen = _metric(compared.comparison, metric)
         names = {part.id: part.difference.what for part in parts}
 
         def write(taken: Taken, target: Path) -> str:
@@ -84,18 +83,8 @@ def bisect(
             except KeyboardInterrupt:
                 progress.say(f"what was replayed is kept in {trials.folder}: the same command goes on from there")
                 raise
-        report = Report(
-            original=bundles[0].record,
-            replay=bundles[1].record,
-            comparison=comparison,
-            bundle_id=bundles[0].id,
-            bundle_name=bundles[0].name,
-            series=bundles[0].series,
-            replay_series=bundles[1].series,
-            title=f"{a} and {b}",
-            bisection=found,
-        )
-        return Bisected(report, 0 if found.status == "found" else NotComparable.exit_code)
+        code = 0 if found.status == "found" else NotComparable.exit_code
+        return Bisected(replace(compared, bisection=found), code)
 
 
 def _open(what: str, stack: ExitStack) -> Bundle:
@@ -111,20 +100,6 @@ def _check_data(bundles: tuple[Bundle, Bundle], choices: Choices) -> None:
     if unknown := sorted(choices.data.keys() - known):
         hint = f"one of: {', '.join(sorted(known)) or 'none'}"
         raise UsageError("neither bundle has such an input", ", ".join(unknown), hint=hint, id="no-such-input")
-
-
-def _compared(bundles: tuple[Bundle, Bundle], choices: Choices) -> Comparison:
-    a, b = bundles
-    trees = [Manifests(x.manifest(layout.CODE_MANIFEST), {}) for x in bundles]
-    return compare(
-        a.record,
-        b.record,
-        a.series,
-        b.series,
-        overrides=choices.tolerances,
-        replaying=False,
-        manifests=(trees[0], trees[1]),
-    )
 
 
 def _nothing_to_swap(differing: Differing) -> NotComparable:

@@ -45,6 +45,8 @@ def change(part: Part) -> str:
 def sentence(found: Bisection) -> str:
     """The whole answer in one or two sentences."""
     moved = f"{found.metric} from {brief(found.value_a)} to {brief(found.value_b)}"
+    if found.value_a == found.value_b:
+        moved = f"the curve of {found.metric}, which ends in {brief(found.value_a)} on both sides,"
     if not found.causes:
         return _narrowed(found, moved)
     first = found.causes[0]
