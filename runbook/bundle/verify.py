@@ -131,7 +131,10 @@ def _check_stdin(record: Record) -> None:
 
 
 def _check_origin(record: Record) -> None:
-    """A bundle that was packed from another names it by an id."""
+    """A bundle that was made of others names each by an id."""
+    for id in (record.hybrid.a, record.hybrid.b) if record.hybrid else ():
+        if not re.fullmatch(r"[0-9a-f]{64}", id):
+            raise BundleRejected("it was made of what is no bundle id", id, id="record-mismatch")
     if record.packed_from and not re.fullmatch(r"[0-9a-f]{64}", record.packed_from):
         raise BundleRejected("it was packed from what is no bundle id", record.packed_from, id="record-mismatch")
 

@@ -22,6 +22,7 @@ VERBS: dict[str, str] = {
     "calibrate": "Learn how far a bundle's metrics spread by themselves.",
     "diff": "Compare two bundles or runs.",
     "explain": "Why two runs differ, by what their records show.",
+    "bisect": "Find by replays which difference moves a metric.",
     "push": "Store a bundle in a registry, an object store or a folder.",
     "pull": "Fetch a bundle from one of them, and verify it.",
     "show": "Print a record.",

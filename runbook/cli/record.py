@@ -32,6 +32,9 @@ def blocks(record: Record, title: str) -> Iterator[Any]:
     identity = {"kind": record.kind, "run": record.run, "experiment": record.experiment, "engine": record.engine}
     identity |= {"replay of": record.replay_of, "frozen by": f"runbook {record.runbook}"}
     identity |= {"packed from": record.packed_from and f"sha256:{record.packed_from}"}
+    if record.hybrid is not None:
+        made = record.hybrid
+        identity |= {"made of": f"sha256:{made.a} with parts of sha256:{made.b}", "parts": ", ".join(made.taken)}
     yield _section("Run", [_Row(k, v, "") for k, v in identity.items() if v])
     job = [_Row("command", shlex.join(record.job.argv), "observed" if record.kind == "replay" else "")]
     job += _rows(record.job, skip=("argv", "variables", "stdin"))

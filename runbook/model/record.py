@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
+from runbook.model.bisection import Hybrid
 from runbook.model.calibration import Calibration
 from runbook.model.code import Code
 from runbook.model.data import Input, Output
@@ -60,6 +61,8 @@ class Record(Value, frozen=True, kw_only=True, omit_defaults=False):
     """Bundle id that a replay replays."""
     packed_from: str = ""
     """Id of the bundle that this one was packed from: the same run, with other parts of it carried."""
+    hybrid: Hybrid | None = None
+    """Of a bundle that `bisect` made of two others: which, and what of it is whose. None: a run of its own."""
     engine: str = "host"
     """Where it ran: `host`, or the replay's engine."""
     experiment: str = ""

@@ -56,6 +56,9 @@ class Section:
 def headline(report: Report) -> Headline:
     """The first thing that a reader sees."""
     comparison = report.comparison
+    if report.bisection is not None:
+        found = report.bisection
+        return Headline("good" if found.status == "found" else "unsure", found.status.capitalize(), found.sentence)
     if comparison is None:
         return Headline("plain", "Run book", _summary(report.original))
     replayed = report.replay is not None and report.replay.kind == "replay"
@@ -226,6 +229,10 @@ def _job(record: Record) -> list[tuple[str, Cell]]:
         ("Ran on", Cell(record.engine)),
         *([("Packed from", Cell(f"sha256:{record.packed_from}", verbatim=True))] if record.packed_from else []),
     ]
+    if record.hybrid is not None:
+        made = record.hybrid
+        rows += [("Made of", Cell(f"sha256:{made.a} with parts of sha256:{made.b}", verbatim=True))]
+        rows += [("Taken of the second", Cell(", ".join(made.taken) or "nothing"))]
     rows += [(f"${v.name}", Cell("(redacted)" if v.redacted else v.value)) for v in job.variables]
     rows.append(("Other variables", Cell(f"{job.variables_dropped} not kept: not on the allow-list")))
     return rows

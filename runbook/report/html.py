@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runbook.render import render
-from runbook.report import content, curves, figures, proof, spread
+from runbook.report import bisecting, content, curves, figures, proof, spread
 from runbook.report.interface import Report
 from runbook.report.tame import tame
 
@@ -25,6 +25,7 @@ class HtmlReporter:
             replay=safe.replay,
             comparison=safe.comparison,
             headline=content.headline(safe),
+            bisecting=bisecting,
             sections=content.sections(safe),
             files=content.files(safe.comparison.artifacts)
             if safe.comparison and safe.comparison.artifacts

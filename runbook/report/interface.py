@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from runbook.model.bisection import Bisection
 from runbook.model.metric import Series
 from runbook.model.record import Record
 from runbook.model.verdict import Comparison
@@ -32,6 +33,8 @@ class Report:
     """Whether the environment was found built."""
     title: str = ""
     notes: tuple[str, ...] = ()
+    bisection: Bisection | None = None
+    """Which of the differences moves a metric, where that was tried out."""
 
 
 class Reporter(Protocol):

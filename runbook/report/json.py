@@ -56,6 +56,7 @@ def document(report: Report) -> dict[str, Any]:
         "isolation": report.isolation,
         "environment_cached": report.cached,
         "notes": list(report.notes),
+        "bisection": None if report.bisection is None else _every_key(report.bisection),
         "proof": [vars(c) for c in claims(report)],
     }
 

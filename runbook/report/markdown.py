@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from runbook.render import render
-from runbook.report import content, figures, proof, spread
+from runbook.report import bisecting, content, figures, proof, spread
 from runbook.report.interface import Report
 from runbook.report.tame import tame
 
@@ -28,6 +28,7 @@ class MarkdownReporter:
             replay=safe.replay,
             comparison=safe.comparison,
             headline=content.headline(safe),
+            bisecting=bisecting,
             sections=content.sections(safe),
             spread=spread.table(safe.original),
             figures=spread.lines,

@@ -28,6 +28,7 @@ def tame(report: Report) -> Report:
         isolation=line(report.isolation),
         title=line(report.title),
         notes=tuple(line(n) for n in report.notes),
+        bisection=None if report.bisection is None else _struct(report.bisection),
     )
 
 

@@ -7,9 +7,10 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from runbook.model.artifact import Artifacts
+from runbook.model.bisection import Bisection
 from runbook.model.record import Finding, Record
 from runbook.model.verdict import Comparison, Difference, MetricComparison
-from runbook.report import spread, why
+from runbook.report import bisecting, spread, why
 from runbook.report.content import (
     Headline,
     Section,
@@ -120,7 +121,9 @@ def show(report: Report, console: Console, *, everything: bool = False) -> None:
     """Print the report; the console decides about width and colour. `everything`: all differences, every fact."""
     safe = tame(report)
     _headline(headline(safe), console)
-    if safe.comparison is None:
+    if safe.bisection is not None:
+        _bisected(safe.bisection, console)
+    elif safe.comparison is None:
         _line(console, "command", command(safe.original))
         _line(console, "run", safe.original.run)
         _recorded(safe, console)
@@ -190,6 +193,29 @@ def _compared(comparison: Comparison, other: str, console: Console, everything: 
     hidden = len(comparison.differences) - len(shown)
     if hidden:
         console.print(f"and {count(hidden, 'more difference')} of {shown[-1].risk} risk or less", style="dim")
+
+
+def _bisected(found: Bisection, console: Console) -> None:
+    """What moves the metric, the replays that show it, and how to make them again."""
+    from rich.text import Text
+
+    for number, cause in enumerate(found.causes, 1):
+        for text in bisecting.named(cause):
+            _line(console, f"cause {number}" if len(found.causes) > 1 else "cause", text)
+    for part in found.sure:
+        _line(console, "part of it", bisecting.change(part))
+    for part in found.candidates[:_SHOWN]:
+        _line(console, "one of", bisecting.change(part))
+    table = _table("replay", "what was replayed", found.metric, "outcome", "run")
+    for row in bisecting.rows(found):
+        table.add_row(*(Text(c) for c in (str(row.number), row.what, row.value, row.outcome, row.run)))
+    console.print(table)
+    for proof in found.proof:
+        _line(console, "proof", f"{proof.says}: runbook replay {proof.path}")
+    for difference in found.fixed[:_SHOWN]:
+        _line(console, "not tried", f"{difference.what}: it cannot be swapped here")
+    _line(console, "tolerance", found.tolerance)
+    _line(console, "cost", bisecting.cost(found))
 
 
 def _table(*columns: str) -> Table:
