@@ -15,7 +15,7 @@ from runbook.compare.statistics import LEAST, available
 from runbook.compare.verdict import Rerun, compare_repeats
 from runbook.errors import JobFailed
 from runbook.flow.conclude import write_reports
-from runbook.flow.replay import Choices, Replayed, replay
+from runbook.flow.replay import Choices, Replayed, rerun, verified
 from runbook.flow.seeding import Asked, Plan, plan, seeded
 from runbook.model.calibration import Repeat
 from runbook.model.verdict import EXIT
@@ -39,17 +39,15 @@ def check(plan: Plan, bundle: Bundle) -> None:
     seeded(bundle.record, plan.values[0])
 
 
-def replays(path: Path, choices: Choices, plan: Plan, progress: Progress = SILENT) -> Iterator[Once]:
-    """Replay once for each seed of the plan. Raises as `replay` does, but for a job that fails."""
-    with open_bundle(path) as bundle:
-        record = bundle.record
+def replays(bundle: Bundle, choices: Choices, plan: Plan, progress: Progress = SILENT) -> Iterator[Once]:
+    """Replay a verified bundle once for each seed of the plan. Raises as `rerun`, but for a job that fails."""
     for number, seed in enumerate(plan.values, 1):
         with_seed = "" if seed is None else f", seed {seed}"
         progress.say(f"replay {number} of {len(plan.values)}{with_seed}")
-        asked = seeded(record, seed)
+        asked = seeded(bundle.record, seed)
         target = choices.target / f"replay-{number}" if choices.target else None
         try:
-            done = replay(path, replace(choices, seed=seed, target=target), progress)
+            done = rerun(bundle, replace(choices, seed=seed, target=target), progress)
         except JobFailed as failure:
             yield Once(
                 asked, Repeat(run="", engine=choices.engine, status="failed", seeds=asked.seeds), None, failure
@@ -80,27 +78,27 @@ def replay_repeatedly(
     Raises JobFailed for the first replay whose job fails, and else as `replay`.
     """
     with open_bundle(path) as bundle:
-        original, series = bundle.record, bundle.series
-        known = original.calibration.value
+        original, known = bundle.record, bundle.record.calibration.value
         seeds = plan(repeats, chosen, draw or (not chosen and known is not None and known.seeding != "frozen"))
         check(seeds, bundle)
-    reruns, last = [], None
-    for once in replays(path, choices, seeds, progress):
-        if once.done is None:
-            assert once.failure is not None
-            raise once.failure
-        report, last = once.done.report, last or once.done
-        assert report.replay is not None
-        metrics = compare_metrics(
-            original.metrics,
-            report.replay.metrics,
-            series,
-            report.replay_series,
-            tolerances=original.tolerances,
-            overrides=choices.tolerances,
-        )
-        reruns.append(Rerun(once.asked.record, report.replay, metrics, once.repeat))
-        end = once.done
+        verified(bundle, progress)
+        reruns, last = [], None
+        for once in replays(bundle, choices, seeds, progress):
+            if once.done is None:
+                assert once.failure is not None
+                raise once.failure
+            report, last = once.done.report, last or once.done
+            assert report.replay is not None
+            metrics = compare_metrics(
+                original.metrics,
+                report.replay.metrics,
+                bundle.series,
+                report.replay_series,
+                tolerances=original.tolerances,
+                overrides=choices.tolerances,
+            )
+            reruns.append(Rerun(once.asked.record, report.replay, metrics, once.repeat))
+            end = once.done
     assert last is not None
     comparison = compare_repeats(original, reruns, seeding=seeds.seeding, overrides=choices.tolerances)
     joint = replace(last.report, comparison=comparison)

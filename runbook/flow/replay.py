@@ -105,11 +105,21 @@ def plan(path: Path, choices: Choices, progress: Progress = SILENT) -> Preflight
 
 
 def replay(path: Path, choices: Choices, progress: Progress = SILENT) -> Replayed:
-    """Replay a bundle. Raises BundleRejected, NeedMissing, EnvironmentNotRebuilt, JobFailed, NotComparable."""
+    """Verify and replay a bundle. Raises BundleRejected, and what `rerun` raises."""
+    with open_bundle(path) as bundle:
+        verified(bundle, progress)
+        return rerun(bundle, choices, progress)
+
+
+def verified(bundle: Bundle, progress: Progress) -> None:
+    """Verify every byte. What was verified is what is used: each file is checked again while it is unpacked."""
     progress.say("verifying the bundle")
-    with open_bundle(path) as bundle, tempfile.TemporaryDirectory(prefix="runbook-replay-") as scratch:
-        # What was verified is what is used: every file is checked once more while it is unpacked.
-        verify_opened(bundle, progress=progress)
+    verify_opened(bundle, progress=progress)
+
+
+def rerun(bundle: Bundle, choices: Choices, progress: Progress = SILENT) -> Replayed:
+    """Replay a verified bundle. Raises NeedMissing, EnvironmentNotRebuilt, JobFailed, NotComparable."""
+    with tempfile.TemporaryDirectory(prefix="runbook-replay-") as scratch:
         asked = seeded(bundle.record, choices.seed).record
         if choices.until is not None:
             from runbook.flow.spotcheck import followed
