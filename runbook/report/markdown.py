@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from runbook.render import render
-from runbook.report import content, figures, proof, spread
+from runbook.report import content, figures, proof, repeating, spread
 from runbook.report.interface import Report
 from runbook.report.tame import tame
 
@@ -30,6 +30,7 @@ class MarkdownReporter:
             headline=content.headline(safe),
             sections=content.sections(safe),
             spread=spread.table(safe.original),
+            repeating=repeating,
             figures=spread.lines,
             remark=content.remark,
             packages=content.packages(safe),
