@@ -17,6 +17,7 @@ from runbook.errors import UsageError
 if TYPE_CHECKING:
     from runbook.catalog.store import RunFolder
     from runbook.flow.capture import Captured, Choices
+    from runbook.flow.seeding import Plan
     from runbook.model.carrying import Carry
     from runbook.progress import Progress
 
@@ -37,7 +38,7 @@ _OF_A_RUN = {
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-FREEZING = ("target", "archive", "force", "carry", "offline")
+FREEZING = ("target", "archive", "force", "carry", "offline", "repeats", "chosen", "draw_seeds")
 """Parameters that `freezing` adds."""
 
 _FREEZING = (
@@ -54,11 +55,15 @@ _FREEZING = (
         "--thin", "carry", flag_value="none", help="Carry no wheel, base or input: only digests and sources."
     ),
     click.option("--offline", is_flag=True, help="Ask no index and no registry; carry what they would give."),
+    click.option(
+        "--repeats", type=click.IntRange(2, 1000), help="Calibrate: replay it so often and seal the spread."
+    ),
 )
 
 
 def freezing(command: F) -> F:
     """Add the options that say how a bundle is written."""
+    command = seeding(command)
     for option in reversed(_FREEZING):
         command = option(command)
     return command
@@ -95,16 +100,11 @@ def choices_of(said: Declaration, options: dict[str, Any]) -> Choices:
 )
 @declaring
 @freezing
-@click.option("--repeats", type=click.IntRange(2, 1000), help="Calibrate: replay it so often and seal the spread.")
-@seeding
 @click.option("--json", "as_json", is_flag=True, help="Print id, path and sizes as JSON.")
 def command(
     run: str,
     line: str | None,
     log: Path | None,
-    repeats: int | None,
-    chosen: str | None,
-    draw_seeds: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -119,7 +119,6 @@ def command(
       runbook capture --command "python train.py" --log train.log --metric 'rmse=RMSE: ([0-9.]+)'
     """
     from runbook.catalog.store import find_store
-    from runbook.flow.capture import freeze
     from runbook.flow.codebase import find_root
     from runbook.flow.run import Request, declare_and_record
 
@@ -145,14 +144,7 @@ def command(
         raise UsageError("a recorded run cannot be declared afterwards", ", ".join(late), hint=hint, id="late")
     else:
         folder = find_store(cwd).last_original() if run == "last" else find_store(cwd).load(run)
-    if repeats is None:
-        if chosen or draw_seeds:
-            raise UsageError(
-                "seeds without repeats", "--repeats", hint="--repeats 5 replays five times", id="seeds"
-            )
-        captured = freeze(folder, choices_of(said, choices), progress)
-    else:
-        captured = _calibrated(folder, choices_of(said, choices), repeats, chosen, draw_seeds, progress)
+    captured = frozen(folder, choices_of(said, choices), repeats_of(choices), progress)
     tell(captured)
     if as_json:
         import msgspec
@@ -167,17 +159,29 @@ def _source(text: str) -> tuple[str, str]:
     return name, url
 
 
-def _calibrated(
-    folder: RunFolder, how: Choices, repeats: int, chosen: str | None, draw: bool, progress: Progress
-) -> Captured:
-    """Freeze and calibrate at once, by the default engine."""
-    from runbook.flow import replay
-    from runbook.flow.calibrate import freeze_calibrated
+def repeats_of(options: dict[str, Any]) -> Plan | None:
+    """The repeats that are asked for, and their seeds. Raises UsageError, which is best before a job is run."""
     from runbook.flow.seeding import plan
 
+    if options["repeats"] is not None:
+        return plan(options["repeats"], seeds_of(options["chosen"]), options["draw_seeds"])
+    if options["chosen"] or options["draw_seeds"]:
+        hint = "--repeats 5 replays five times"
+        raise UsageError("seeds without repeats", "--repeats", hint=hint, id="seeds")
+    return None
+
+
+def frozen(folder: RunFolder, how: Choices, repeats: Plan | None, progress: Progress) -> Captured:
+    """Freeze a run; with repeats, calibrate it by the default engine before anything is sealed for good."""
+    from runbook.flow.capture import freeze
+
+    if repeats is None:
+        return freeze(folder, how, progress)
+    from runbook.flow import replay
+    from runbook.flow.calibrate import freeze_calibrated
+
     with cleaning_up():
-        choices = replay.Choices(offline=how.offline)
-        return freeze_calibrated(folder, how, plan(repeats, seeds_of(chosen), draw), choices, progress)
+        return freeze_calibrated(folder, how, repeats, replay.Choices(offline=how.offline), progress)
 
 
 def tell_carried(sizes: Mapping[str, int], lacks: Sequence[str]) -> None:

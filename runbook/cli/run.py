@@ -17,6 +17,15 @@ from runbook.errors import UsageError
 if TYPE_CHECKING:
     from runbook.flow.run import Trace
 
+_OPTIONS = {
+    "target": "-o",
+    "archive": "--zip",
+    "carry": "--self-contained or --thin",
+    "chosen": "--seeds",
+    "draw_seeds": "--draw-seeds",
+}
+"""Options of a bundle whose parameter is called otherwise."""
+
 
 @click.command(context_settings={"ignore_unknown_options": False})
 @declaring
@@ -43,6 +52,7 @@ def command(
       runbook run -- python train.py --lr 0.1
       runbook run --metric 'rmse=RMSE: ([0-9.]+)' --input data.csv -- python train.py
       runbook run --capture -o result.runbook -- python train.py
+      runbook run --capture --repeats 5 -- python train.py      and seal how far it varies
 
     Without CMD it runs the `command` or the `stages` of runbook.yaml; --stages those of a dvc.yaml.
     The record lies in .runbook/ of the project; `runbook show` prints it, `runbook capture` freezes it.
@@ -64,17 +74,23 @@ def command(
         timeout=timeout,
         trace=trace,
     )
+    if not capture and any(choices.values()):
+        given = ", ".join(_OPTIONS.get(name, f"--{name}") for name, value in choices.items() if value)
+        raise UsageError("an option of a bundle, and none is made", given, hint="add --capture", id="no-capture")
     if capture and request.argv:
-        from runbook.cli.capture import choices_of, tell
-        from runbook.flow.capture import freeze, place
+        from runbook.cli.capture import choices_of, frozen, repeats_of, tell
+        from runbook.flow.capture import place
         from runbook.flow.codebase import default_name
 
-        freezing_choices = choices_of(said, choices)
+        freezing_choices, repeats = choices_of(said, choices), repeats_of(choices)
         place(said.name or default_name(request.argv), freezing_choices)  # Before the job is spent on it.
     ran = run_and_record(request)
     tell_recorded(ran.folder.id, ran.record)
     if capture:
-        tell(freeze(ran.folder, freezing_choices, TerminalProgress()))
+        if repeats and ran.exit_code:
+            err().print("the job failed: it is frozen as it is, without repeats", style="dim")
+            repeats = None
+        tell(frozen(ran.folder, freezing_choices, repeats, TerminalProgress()))
     elif ran.exit_code == 0:
         err().print(f"next: runbook capture {ran.folder.id}", markup=False, style="dim")
     return ran.exit_code

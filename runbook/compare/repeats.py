@@ -180,7 +180,13 @@ def _tested(value: float, found: Statistics) -> Statistics:
     if not scale or not isfinite(difference):
         return found
     result = stats.welch(
-        difference / scale, (spreads[0] / scale) ** 2, used, (spreads[1] / scale) ** 2, used, found.margin / scale
+        difference / scale,
+        (spreads[0] / scale) ** 2,
+        used,
+        (spreads[1] / scale) ** 2,
+        used,
+        found.margin / scale,
+        stats.half_step(found.values[:used], found.replays[:used]) / scale,
     )
     every = found.replayed
     assert every is not None

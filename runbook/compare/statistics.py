@@ -6,6 +6,7 @@ scipy, an extra, is imported where a distribution is asked for. docs/statistics.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import fsum, isfinite, sqrt
 from typing import Any, Final, NamedTuple
 
@@ -14,6 +15,8 @@ from runbook.model.verdict import Sample
 
 ALPHA: Final = 0.05
 """The error rate of every verdict that rests on a test."""
+_SAME: Final = 1e-9
+"""Part of a side's span within which two values are one on a grid: sums that were rounded."""
 LEAST: Final = 3
 """Repeats below which no band and no test is made of them."""
 
@@ -52,11 +55,28 @@ def sample(values: Sequence[float]) -> Sample:
     return Sample(n=len(values), mean=mean * scale, deviation=spread * scale, low=low, high=high)
 
 
-def welch(difference: Any, variance_a: Any, n: Any, variance_b: Any, m: Any, margin: Any) -> Welch:
+def half_step(a: Sequence[float], b: Sequence[float]) -> float:
+    """Half of the step in which the difference of two means of equally many values can move; 0 for constant sides.
+
+    Values that are shares of few items, or rounded, lie on a grid: its width is taken to be the smallest gap
+    within a side. Of values without a grid this is next to nothing.
+    """
+    gaps = []
+    for side in (sorted(a), sorted(b)):
+        least = _SAME * (side[-1] - side[0])
+        gaps += [y - x for x, y in pairwise(side) if y - x > least]
+    return min(gaps) / (2 * len(a)) if gaps else 0.0
+
+
+def welch(
+    difference: Any, variance_a: Any, n: Any, variance_b: Any, m: Any, margin: Any, step: Any = 0.0
+) -> Welch:
     """Welch's t-test for equivalence and for difference.
 
     difference: mean of b - mean of a. variance_a, variance_b: of one run, n - 1 in the denominator; not both 0.
     margin: in the same unit as the difference, at least 0. Arrays are taken element by element.
+    step: `half_step`, by which equivalence is made harder to show (a correction for continuity): a t-distribution
+    is smooth, and a mean of few different values is not.
     """
     import numpy
     from scipy.stats import t
@@ -67,9 +87,9 @@ def welch(difference: Any, variance_a: Any, n: Any, variance_b: Any, m: Any, mar
         # A share instead of fourth powers, which would leave the range of doubles.
         share = of_a / (of_a + of_b)
         freedom = 1 / (share**2 / (n - 1) + (1 - share) ** 2 / (m - 1))
-        half = t.ppf(1 - ALPHA, freedom) * error
+        half = t.ppf(1 - ALPHA, freedom) * error + step
         above, below = (difference + margin) / error, (difference - margin) / error
-        equivalent = numpy.maximum(t.sf(above, freedom), t.cdf(below, freedom))
+        equivalent = numpy.maximum(t.sf(above - step / error, freedom), t.cdf(below + step / error, freedom))
         different = 2 * numpy.minimum(t.sf(below, freedom), t.cdf(above, freedom))
     return Welch(difference - half, difference + half, equivalent, numpy.minimum(different, 1.0))
 

@@ -25,6 +25,7 @@ from runbook.compare.tolerances import describe_overrides
 from runbook.compare.weigh import Weigher
 from runbook.compare.wording import sentence
 from runbook.model.calibration import Repeat, Seeding
+from runbook.model.determinism import Determinism
 from runbook.model.job import Outcome
 from runbook.model.metric import Series, Tolerance
 from runbook.model.record import Record
@@ -111,10 +112,12 @@ def compare_repeats(
     *,
     seeding: Seeding,
     overrides: Sequence[Tolerance] = (),
+    determinism: Determinism | None = None,
 ) -> Comparison:
     """Compare at least one replay with the original and with the repeats that the bundle was calibrated by.
 
     seeding: which seeds the replays had. A precondition that one of them breaks is broken for all.
+    determinism: what the replays say of the job when they are held against each other.
     """
     found = [differences_of(one.asked, one.record) for one in reruns]
     differences = {(d.family, d.what, d.original): d for one in reversed(found) for d in one}.values()
@@ -135,6 +138,7 @@ def compare_repeats(
         replaced=tuple({_PATH.sub("/", text): text for text in reversed(replaced)}.values())[::-1],
         replaying=True,
         replays=tuple(one.repeat for one in reruns),
+        determinism=determinism,
         remarks=tuple(repeats.remarks(calibration, used, seeding)),
     )
 
@@ -150,6 +154,7 @@ def _conclude(
     replaced: tuple[str, ...] = (),
     replaying: bool = False,
     replays: tuple[Repeat, ...] = (),
+    determinism: Determinism | None = None,
     remarks: tuple[str, ...] = (),
     cut: Prefixes | None = None,
 ) -> Comparison:
@@ -172,6 +177,7 @@ def _conclude(
             broken=broken,
             replaced=replaced,
             seeded=seeded,
+            determinism=determinism,
             partial=cut.partial if cut else None,
         ),
         metrics=metrics,
@@ -181,6 +187,7 @@ def _conclude(
         substitutions=replaced,
         overrides=describe_overrides(overrides, [m.name for m in metrics]),
         repeats=replays,
+        determinism=determinism,
         remarks=remarks,
         partial=cut.partial if cut else None,
     )

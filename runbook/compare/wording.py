@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from runbook.model.determinism import Determinism
 from runbook.model.verdict import REPRODUCED, STRENGTH, Difference, MetricComparison, Partial, Verdict
 
 _SAYS: dict[Verdict, tuple[str, str]] = {
@@ -26,9 +27,13 @@ def sentence(
     broken: Sequence[str],
     replaced: Sequence[str],
     seeded: bool,
+    determinism: Determinism | None = None,
     partial: Partial | None = None,
 ) -> str:
-    """What was found, in one sentence: broken preconditions first, else the metrics and their likeliest cause."""
+    """What was found, in one sentence: broken preconditions first, else the metrics and their likeliest cause.
+
+    Before anything else is blamed for a difference it is said whether the job gives the same twice where it ran.
+    """
     if broken:
         more = f", and {len(broken) - 1} more" if len(broken) > 1 else ""
         return f"The replay is not of this bundle: {broken[0]}{more}."
@@ -48,7 +53,13 @@ def sentence(
         found = f"Of {len(metrics)} metrics, {', '.join(parts[:-1])} and {parts[-1]}"
     if verdict in REPRODUCED or verdict == "partial":
         return f"{found}{_in_spite(verdict, replaced, seeded)}."
-    return f"{found}{_cause(metrics, differences, replaced, seeded)}."
+    said = f"{found}{_cause(metrics, differences, replaced, seeded)}."
+    if determinism is None or determinism.verdict == "cannot tell":
+        return said
+    first = f"{determinism.words[:1].upper()}{determinism.words[1:]}"
+    if determinism.verdict != "not deterministic":
+        return f"{first}; what differs from the bundle is no chance of this machine. {said}"
+    return f"{first}; that it differs from the bundle needs no other cause. {said}"
 
 
 def _in_spite(verdict: Verdict, replaced: Sequence[str], seeded: bool) -> str:

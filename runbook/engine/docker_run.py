@@ -56,7 +56,7 @@ def run(daemon: Daemon, built: Built, sandbox: Sandbox, progress: Progress) -> E
         environment = placement.variables(sandbox, place, known, BIN)
         lent = [sandbox.work]
         if sandbox.watch is not None:
-            environment = prepare(sandbox.watch, environment, seen_as=placement.WATCH)
+            environment = prepare(sandbox.watch, environment, seen_as=placement.WATCH, vary=sandbox.vary)
             lent.append(sandbox.watch)
         for one in lent:
             _lend(one, daemon, user)

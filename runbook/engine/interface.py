@@ -133,6 +133,10 @@ class Sandbox:
     """The file that the job reads as standard input, in `work` or mounted; None: it finds that empty."""
     watch: Path | None = None
     """Folder of the host for what watching from inside sees (see runbook.launch.watch); None: not watched."""
+    vary: str = ""
+    """What the hook changes about the job on purpose, `order` or `time`; needs `watch`."""
+    elsewhere: bool = False
+    """Whether the job finds its project in another folder than the original's, on purpose."""
     caches: tuple[str, ...] = ()
     """Folders of the original in which libraries keep what they downloaded: the job may write there, in memory."""
     limits: Limits = Limits()

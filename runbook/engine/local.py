@@ -158,7 +158,7 @@ class LocalEngine:
                     id="command-not-here",
                 )
             if sandbox.watch is not None:
-                env = prepare(sandbox.watch, env)
+                env = prepare(sandbox.watch, env, vary=sandbox.vary)
             with _standard_input(sandbox) as stdin:
                 done = launch(
                     [command, *argv[1:]],

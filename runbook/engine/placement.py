@@ -17,6 +17,8 @@ HOST = "runbook"
 """The name of the container itself, which a job without a network finds."""
 WORKSPACE = "/workspace"
 """Where the project goes when its own place is taken by the image."""
+ELSEWHERE = "/workspace-elsewhere"
+"""Where it goes when it is to lie elsewhere, and `WORKSPACE` is where it lies anyhow."""
 FOLDER = "/run/runbook"
 WATCH = "/run/runbook-watch"
 """Where a watched job writes what is seen of it."""
@@ -71,9 +73,11 @@ def place(sandbox: Sandbox, prefix: str, bin_folder: str) -> Placement:
     """
     root = _normal(sandbox.root)
     substitutions: list[str] = []
-    if _taken(root, prefix):
+    taken = _taken(root, prefix)
+    if taken:
         substitutions.append(f"the project lies at {WORKSPACE}, because {root} belongs to the image")
-        root = WORKSPACE
+    if taken or sandbox.elsewhere:
+        root = ELSEWHERE if taken and sandbox.elsewhere else WORKSPACE
 
     def moved(path: str) -> str:
         old = _normal(sandbox.root)

@@ -9,12 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from runbook.engine.placement import WORKSPACE
+from runbook.engine.placement import ELSEWHERE, WORKSPACE
 from runbook.model.record import Finding
 from runbook.model.watch import Watched
 
 _SHOWN = 5
-_WRITABLE = ("/tmp", "/var/tmp", "/dev", "/proc/self", "/proc/thread-self", "/run/runbook-watch", WORKSPACE)  # noqa: S108
+_WRITABLE = (
+    *("/tmp", "/var/tmp", "/dev", "/proc/self", "/proc/thread-self", "/run/runbook-watch"),  # noqa: S108
+    *(WORKSPACE, ELSEWHERE),
+)
 _ENGINE = re.compile(r"(docker|podman|containerd|crio)[^/]*\.sock$")
 _SECRET = re.compile(
     r"/etc/(g?shadow|sudoers)$|/proc/(1|[0-9]+/root|kcore|kallsyms|keys)(/|$)|/dev/(mem|kmem|kmsg|port|sd|vd|nvme)"

@@ -19,7 +19,7 @@ from runbook.bundle.read import open_bundle
 from runbook.bundle.write import check_target
 from runbook.errors import NotComparable
 from runbook.flow import repeat
-from runbook.flow.replay import Choices
+from runbook.flow.replay import Choices, verified
 from runbook.flow.reseal import reseal
 from runbook.flow.seeding import Plan
 from runbook.model.calibration import Calibration, Repeat
@@ -64,8 +64,9 @@ def calibrate(
     check_target(target, form="zip" if archive else "directory", replace=force)
     with open_bundle(path) as bundle:
         repeat.check(plan, bundle)
+        verified(bundle, progress)
         done, machine, failure = list[Repeat](), "", None
-        for one in _measured(repeat.replays(path, choices, plan, progress)):
+        for one in _measured(repeat.replays(bundle, choices, plan, progress)):
             done.append(one.repeat)
             failure = one.failure or failure
             if one.done is not None and one.done.report.replay is not None:

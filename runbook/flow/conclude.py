@@ -18,7 +18,7 @@ from runbook.compare.verdict import compare
 from runbook.config import Declaration
 from runbook.digest.beneath import open_beneath
 from runbook.engine.interface import Built, Engine
-from runbook.engine.placement import WORKSPACE
+from runbook.engine.placement import ELSEWHERE, WORKSPACE
 from runbook.flow import artifacts, downloads, logged, outputs, stages, watched
 from runbook.flow.attempts import attempts
 from runbook.flow.compose import Declared, Looked, compose
@@ -68,6 +68,8 @@ class Ended:
     """Whether the job was allowed the network."""
     since: float
     """Unix time before the job was started: what is older was not written by it."""
+    varied: bool = False
+    """Whether the hook was to change something inside the job, which is watched for it."""
     stop: Stop | None = None
     """Why it was stopped before its end, when it was."""
     remarks: tuple[str, ...] = ()
@@ -134,13 +136,13 @@ def _observe(ended: Ended, folder: RunFolder) -> tuple[Record, Readings]:
     bundle, original, job = ended.bundle, ended.asked, ended.asked.job
     root = Path(job.root)
     probe = parse_probe(ended.probe, "the replay's environment")
-    raw = read_watch(folder.watch) if original.watch.known else None
+    raw = read_watch(folder.watch) if original.watch.known or ended.varied else None
     apart = not ended.network and ended.engine.name != "local"
     asked = original.watch.value.connections if original.watch.value else ()
     refused = downloads.refused(raw.connections, asked) if raw is not None and apart else ()
     said = read_logged(folder.watch, folder.path)
     how = stages.progressed(stages.again(original), folder.watch, ended.execution.outcome)
-    roots = (job.root, str(ended.work), WORKSPACE)
+    roots = (job.root, str(ended.work), WORKSPACE, ELSEWHERE)
     again = stages.files_again(raw, original, roots) if raw else []
     steps = stages.recorded(raw, again, how)
     shutil.rmtree(folder.watch, ignore_errors=True)

@@ -42,6 +42,7 @@ from runbook.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from runbook.flow.spotcheck import SpotCheck
+    from runbook.flow.variations import Variation
     from runbook.report.interface import Report
 
 
@@ -66,6 +67,8 @@ class Choices:
     echo: bool = True
     seed: int | None = None
     """Set in the place of the seeds that the bundle's job declares; None: its own."""
+    variation: Variation | None = None
+    """What is changed about the job on purpose; None: nothing."""
     until: int | None = None
     """A spot check: the job is stopped when its series have reached this step."""
     time_limit_s: float | None = None
@@ -105,12 +108,24 @@ def plan(path: Path, choices: Choices, progress: Progress = SILENT) -> Preflight
 
 
 def replay(path: Path, choices: Choices, progress: Progress = SILENT) -> Replayed:
-    """Replay a bundle. Raises BundleRejected, NeedMissing, EnvironmentNotRebuilt, JobFailed, NotComparable."""
+    """Verify and replay a bundle. Raises BundleRejected, and what `rerun` raises."""
+    with open_bundle(path) as bundle:
+        verified(bundle, progress)
+        return rerun(bundle, choices, progress)
+
+
+def verified(bundle: Bundle, progress: Progress) -> None:
+    """Verify every byte. What was verified is what is used: each file is checked again while it is unpacked."""
     progress.say("verifying the bundle")
-    with open_bundle(path) as bundle, tempfile.TemporaryDirectory(prefix="runbook-replay-") as scratch:
-        # What was verified is what is used: every file is checked once more while it is unpacked.
-        verify_opened(bundle, progress=progress)
-        asked = seeded(bundle.record, choices.seed).record
+    verify_opened(bundle, progress=progress)
+
+
+def rerun(bundle: Bundle, choices: Choices, progress: Progress = SILENT) -> Replayed:
+    """Replay a verified bundle. Raises NeedMissing, EnvironmentNotRebuilt, JobFailed, NotComparable."""
+    with tempfile.TemporaryDirectory(prefix="runbook-replay-") as scratch:
+        asked, variation = seeded(bundle.record, choices.seed).record, choices.variation
+        if variation is not None:
+            asked = variation.of(asked)
         if choices.until is not None:
             from runbook.flow.spotcheck import followed
 
@@ -148,7 +163,8 @@ def replay(path: Path, choices: Choices, progress: Progress = SILENT) -> Replaye
                 network=choices.network,
                 since=since,
                 stop=check.stop if check and execution.outcome.status == "stopped" else None,
-                remarks=overruled,
+                varied=bool(variation and variation.inside),
+                remarks=(*overruled, *([f"changed on purpose: {variation.how}"] if variation else [])),
             )
             report = conclude(ended, folder, choices.tolerances, choices.target)
     if execution.outcome.status == "interrupted":
@@ -287,6 +303,9 @@ def _variables(record: Record, network: bool) -> dict[str, str]:
 def _sandbox(
     record: Record, stage: Stage, folder: RunFolder, variables: Mapping[str, str], choices: Choices
 ) -> Sandbox:
+    changed = choices.variation
+    inside = changed.inside if changed else ""
+    limits = replace(choices.limits, cpus=changed.cpus) if changed and changed.cpus else choices.limits
     return Sandbox(
         argv=record.job.argv,
         root=record.job.root,
@@ -298,9 +317,11 @@ def _sandbox(
         stdout=folder.stdout,
         stderr=folder.stderr,
         stdin=record.job.stdin,
-        watch=folder.watch if record.watch.known or SOURCE in record.sources else None,
+        watch=folder.watch if record.watch.known or SOURCE in record.sources or inside else None,
+        vary=inside,
+        elsewhere=bool(changed and changed.elsewhere),
         caches=tuple(one.folder for one in record.caches),
-        limits=choices.limits,
+        limits=limits,
         network="allowed" if choices.network else "none",
         gpus=wanted_here(record),
         echo=choices.echo,

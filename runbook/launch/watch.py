@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 VARIABLE = "RUNBOOK_WATCH"
 """Tells a process of the job that it is watched, and where the logs are."""
+VARY = "RUNBOOK_VARY"
+"""Tells it what to change on purpose, `order` or `time`; never set but by a replay that was asked to."""
 _INSIDE = Path(__file__).parent / "inside"
 _LOG_CAP = 512 << 20
 _TOTAL_CAP = 8 << 30
@@ -29,12 +31,13 @@ _CHUNK = 1 << 16
 _RECORD_CAP = 1 << 20
 
 
-def prepare(folder: Path, env: Mapping[str, str], *, seen_as: str = "") -> dict[str, str]:
+def prepare(folder: Path, env: Mapping[str, str], *, seen_as: str = "", vary: str = "") -> dict[str, str]:
     """Make the watch folder and return the environment to start the job with.
 
     The hook is copied into it: one folder to mount, and its bytecode is cached there for any Python. What is
     compiled already comes along: compiling takes longer than all else that the hook does at a process's start.
     seen_as: the folder's path as the job sees it, when that is another (in a container).
+    vary: what the hook changes on purpose, `order` or `time`; without it nothing, whatever `env` says.
     """
     (folder / "kept").mkdir(parents=True, exist_ok=True)
     for source in _INSIDE.glob("*.py"):
@@ -47,7 +50,10 @@ def prepare(folder: Path, env: Mapping[str, str], *, seen_as: str = "") -> dict[
     (folder / "started").touch()
     watch = seen_as or str(folder.absolute())
     path = [f"{watch}/inside", *([env["PYTHONPATH"]] if env.get("PYTHONPATH") else [])]
-    return {**env, "PYTHONPATH": os.pathsep.join(path), VARIABLE: watch}
+    made = {**env, "PYTHONPATH": os.pathsep.join(path), VARIABLE: watch, VARY: vary}
+    if not vary:
+        del made[VARY]
+    return made
 
 
 def logging(folder: Path, env: Mapping[str, str]) -> dict[str, str]:

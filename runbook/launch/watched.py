@@ -27,7 +27,7 @@ _FOLDERS, _FEW, _SOME, _MANY = 20_000, 8, 100, 10_000
 _PATH_CAP = 4096
 _FOLDER_RENAMES = 200
 """How often all paths are gone through for a folder that was renamed."""
-_LENGTHS = {b"S": 4, b"Y": 5, b"G": 2, b"C": 5, b"X": 3, b"D": 4}
+_LENGTHS = {b"S": 4, b"Y": 5, b"G": 2, b"C": 5, b"X": 3, b"D": 4, b"B": 2}
 _KEPT = re.compile(r"[0-9]{1,10}-[0-9]{1,10}")
 
 
@@ -285,12 +285,18 @@ class Fold:
             raise ValueError("another number of fields")
         if kind == b"D":
             int(words[2][:9]), int(words[3][:9])
-        if kind in (b"S", b"Y"):
+        if kind in (b"S", b"Y", b"B"):
             count, words = int(words[0][:12]), words[1:]
         self._counted[kind].add((str(number), *words), count)
 
     def _values(self, kind: bytes) -> list[tuple[int, tuple[str, ...], int]]:
         return [(int(key[0]), key[1:], count) for key, count in self._counted[kind].counts.items()]
+
+    def _varied(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for _, (what,), count in self._values(b"B"):
+            found[what] = found.get(what, 0) + count
+        return found
 
     def _where(self, number: int, line: str) -> str:
         cwd = str(self._details[number]["cwd"])
@@ -355,6 +361,7 @@ class Fold:
                 )
                 for number, (framework, backend, size, rank), _ in self._values(b"D")
             ),
+            varied=self._varied(),
             lost=tuple(self._lost),
         )
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from runbook.model.artifact import Artifacts
 from runbook.model.calibration import Repeat
+from runbook.model.determinism import Determinism
 from runbook.model.fact import Value
 from runbook.model.metric import Number, brief
 
@@ -230,6 +231,8 @@ class Comparison(Value, frozen=True, kw_only=True, omit_defaults=True):
     """Tolerances given at replay instead of the bundle's."""
     repeats: tuple[Repeat, ...] = ()
     """The replays, where there were several."""
+    determinism: Determinism | None = None
+    """Whether the replays, where there were several with the bundle's own seeds, gave the same."""
     remarks: tuple[str, ...] = ()
     """What is to be known of the repeats: who chose their seeds, which failed."""
     partial: Partial | None = None

@@ -187,5 +187,7 @@ class Watched(Value, frozen=True, kw_only=True, omit_defaults=True):
     connections: tuple[Connection, ...] = ()
     subprocesses: tuple[Subprocess, ...] = ()
     distributed: tuple[Distributed, ...] = ()
+    varied: dict[str, int] = {}
+    """What a replay changed inside the job on purpose (`order`, `time`) → how often the job met it, at least."""
     lost: tuple[str, ...] = ()
     """What could not be seen, one sentence each."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runbook.render import render
-from runbook.report import bisecting, content, curves, figures, proof, spread
+from runbook.report import bisecting, content, curves, figures, proof, repeating, spread
 from runbook.report.interface import Report
 from runbook.report.tame import tame
 
@@ -39,6 +39,7 @@ class HtmlReporter:
             strips=spread.strips(safe.comparison.metrics) if safe.comparison else [],
             strip_box={"width": spread.WIDTH, "height": spread.HEIGHT},
             spread=spread.table(safe.original),
+            repeating=repeating,
             figures=spread.lines,
             remark=content.remark,
             bundle_id=content.bundle_id(safe),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from runbook.render import render
-from runbook.report import bisecting, content, figures, proof, spread
+from runbook.report import bisecting, content, figures, proof, repeating, spread
 from runbook.report.interface import Report
 from runbook.report.tame import tame
 
@@ -31,6 +31,7 @@ class MarkdownReporter:
             bisecting=bisecting,
             sections=content.sections(safe),
             spread=spread.table(safe.original),
+            repeating=repeating,
             figures=spread.lines,
             remark=content.remark,
             files=content.files(safe.comparison.artifacts)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from runbook.model.artifact import Artifacts
 from runbook.model.bisection import Bisection
+from runbook.model.determinism import Determinism
 from runbook.model.record import Finding, Record
 from runbook.model.verdict import Comparison, Difference, MetricComparison
-from runbook.report import bisecting, spread, why
+from runbook.report import bisecting, repeating, spread, why
 from runbook.report.content import (
     Headline,
     Section,
@@ -56,6 +57,12 @@ _MARK = {
     "same content": "green",
     "bytes differ": "yellow",
     "on one side only": "red",
+    "insensitive": "green",
+    "sensitive": "red",
+    "cause": "red",
+    "fails": "red",
+    "cannot tell": "yellow",
+    "not tried": "dim",
     "high": "red",
     "medium": "yellow",
 }
@@ -170,6 +177,8 @@ def _line(console: Console, label: str, text: str, style: str = "") -> None:
 
 
 def _compared(comparison: Comparison, other: str, console: Console, everything: bool) -> None:
+    if comparison.determinism is not None:
+        _repeating(comparison.determinism, console)
     if comparison.metrics:
         console.print(
             _wide(comparison.metrics, other) if console.width >= 90 else _narrow(comparison.metrics, other)
@@ -216,6 +225,26 @@ def _bisected(found: Bisection, console: Console) -> None:
         _line(console, "not tried", f"{difference.what}: it cannot be swapped here")
     _line(console, "tolerance", found.tolerance)
     _line(console, "cost", bisecting.cost(found))
+
+
+def _repeating(found: Determinism, console: Console) -> None:
+    """Whether the job gives the same twice, and what it is sensitive to: before anything is blamed."""
+    from rich.text import Text
+
+    _line(console, "runs here", found.words, "green" if found.verdict == "deterministic" else "yellow")
+    if found.changes:
+        table = _table("varies here", "first run", "another", "difference", "where")
+        for row in repeating.rows(found)[:_SHOWN]:
+            table.add_row(*(Text(cell) for cell in (row.what, row.first, row.other, row.difference, row.where)))
+        console.print(table)
+        if len(found.changes) > _SHOWN:
+            console.print(f"and {count(len(found.changes) - _SHOWN, 'more')} in the report", style="dim")
+    if found.sensitivities:
+        _line(console, "varied", repeating.summary(found.sensitivities))
+        table = _table("changed", "how", "verdict", "what came of it")
+        for one in found.sensitivities:
+            table.add_row(Text(one.name), Text(one.how), Text(one.verdict, _MARK[one.verdict]), Text(one.words))
+        console.print(table)
 
 
 def _table(*columns: str) -> Table:

@@ -1,4 +1,4 @@
-"""Two commands laid over each other: each place is swapped alone, and all places together give the other command."""
+"""Two commands laid over each other: each place is swapped alone, and all places together give the other."""
 
 from __future__ import annotations
 

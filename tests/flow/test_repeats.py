@@ -107,6 +107,35 @@ def test_a_run_is_frozen_and_calibrated_at_once(project: Project) -> None:
     assert "## Repeats" in project.runbook("report", target, "-o", "-", "--format", "markdown").out
 
 
+@pytest.mark.docker
+def test_a_run_is_observed_frozen_and_calibrated_by_one_command(project: Project) -> None:
+    project.write("train.py", NOISY)
+    target = project.folder / "one.runbook"
+    job = ("--metrics", "metrics.json", "--no-metric", "*", "--", str(project.python), "train.py", "--seed", "3")
+    wrong = project.runbook("run", "--repeats", "2", *job)
+    assert (wrong.code, "add --capture" in wrong.err) == (2, True), wrong.err
+    wrong = project.runbook("run", "--capture", "--seeds", "1", *job)
+    assert (wrong.code, "seeds without repeats" in wrong.err) == (2, True), wrong.err
+    assert not (project.folder / "metrics.json").exists()  # Before the job was spent on it.
+
+    done = project.runbook("run", "--capture", "-o", target, "--repeats", "2", "--draw-seeds", *job)
+    assert done.code == 0, done.err
+    assert project.runbook("verify", target).code == 0
+    kept = project.runbook("show", target, "--json").json["calibration"]["value"]
+    assert kept["seeding"] == "drawn"
+    assert [r["engine"] for r in kept["repeats"]] == ["docker", "docker"]
+    assert done.err.count("verifying the bundle") == 1  # Once for all repeats.
+
+
+def test_a_run_that_failed_is_frozen_without_repeats(project: Project) -> None:
+    project.write("train.py", "raise SystemExit(4)")
+    target = project.folder / "failed.runbook"
+    job = ("--", str(project.python), "train.py")
+    done = project.runbook("run", "--capture", "-o", target, "--repeats", "2", *job)
+    assert (done.code, "without repeats" in done.err) == (4, True), done.err
+    assert project.runbook("show", target, "--json").json["calibration"]["evidence"] == "missing"
+
+
 def test_what_cannot_be_repeated_so_says_so_and_leaves_nothing(project: Project) -> None:
     project.write(
         "train.py", "import json, random as r; r.seed(4); json.dump({'a': 1}, open('metrics.json', 'w'))"

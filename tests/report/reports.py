@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from html.parser import HTMLParser
 
 from msgspec.structs import replace
 
 from runbook.compare.verdict import compare
+from runbook.model.determinism import Change, Determinism, Sensitivity
 from runbook.model.environment import Package
 from runbook.model.fact import missing, observed
 from runbook.model.job import Job
@@ -69,6 +71,24 @@ def pair(original: Record, replay: Record, *, replaying: bool = True, **sides: d
     )
 
 
+def varied(name: str = "loss", words: str = "this is what makes it vary") -> Determinism:
+    """A job that does not repeat itself, and what each of many changes does to it."""
+    moved = Change(kind="metric", name=name, first="0.4", other="0.41", difference=0.01, step=1, runs=2)
+    verdicts = ("cause", "sensitive", "fails", "cannot tell", "insensitive", "not tried")
+    return Determinism(
+        verdict="not deterministic",
+        words=f"the job is not deterministic here: 3 runs differ in {name}",
+        runs=3,
+        metrics=2,
+        outputs=1,
+        changes=(moved, Change(kind="output", name=name, first="absent", other="0f" * 6)),
+        sensitivities=tuple(
+            Sensitivity(name=f"change-{n}", how=words, verdict=one, words=words, changes=(moved,))  # type: ignore[arg-type]
+            for n, one in enumerate(verdicts)
+        ),
+    )
+
+
 def hostile() -> Report:
     original = make_record(
         name=HOSTILE,
@@ -89,7 +109,10 @@ def hostile() -> Report:
     return Report(
         original=original,
         replay=replay,
-        comparison=compare(original, replay, {}, {}, replaying=True, substitutions=(HOSTILE,)),
+        comparison=replace(
+            compare(original, replay, {}, {}, replaying=True, substitutions=(HOSTILE,)),
+            determinism=varied(HOSTILE, HOSTILE),
+        ),
         series={HOSTILE: Series(steps=(0, 1), values=(1.0, 2.0))},
         bundle_name=HOSTILE,
         engine=HOSTILE,
@@ -131,6 +154,8 @@ def odd_curves() -> Report:
 def all_reports() -> dict[str, Report]:
     original = make_record()
     accuracy, loss = original.metrics
+    same = pair(original, replayed())
+    assert same.comparison is not None
     parted = {"loss": Series(steps=(0, 1), values=(0.9, 0.41))}
     worse = (replace(accuracy, final=0.9), replace(loss, final=0.41))
     other = make_record(metrics=worse, seeds=(Seed(name="argv --seed", value="8", evidence="observed"),))
@@ -143,6 +168,7 @@ def all_reports() -> dict[str, Report]:
             original, replayed(code=replace(original.code, tree=replace(original.code.tree, digest="0" * 64)))
         ),
         "diff": pair(original, other, replaying=False, b=parted),
+        "varied": dataclasses.replace(same, comparison=replace(same.comparison, determinism=varied())),
         "hostile": hostile(),
         "large": large(),
         "odd curves": odd_curves(),

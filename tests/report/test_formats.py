@@ -142,7 +142,7 @@ def test_markdown_shows_text_as_it_is() -> None:
 
 
 def test_every_markdown_table_row_has_as_many_cells_as_its_head() -> None:
-    for name in ("record", "different", "hostile", "diff"):
+    for name in ("record", "different", "varied", "hostile", "diff"):
         text = members("report")["markdown"].render(REPORTS[name]).decode()
         width = 0
         for line in text.splitlines():

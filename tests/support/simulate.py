@@ -29,6 +29,7 @@ LAWS: dict[str, Law] = {
     "normal, rounded to 2 s": lambda g, s: 2 * np.round(g.standard_normal(s) / 2),
     "one in five": lambda g, s: (g.random(s) < 0.2) / 0.4,
     "a coin": lambda g, s: (g.random(s) < 0.5) / 0.5,
+    "one of three": lambda g, s: g.integers(0, 3, s) / math.sqrt(2 / 3),
 }
 """Name → values of standard deviation 1, but for what rounding takes or adds."""
 SIZES = ((3, 3), (5, 3), (10, 3), (3, 10), (5, 5), (20, 5), (10, 10), (20, 20))
@@ -70,7 +71,7 @@ def verdicts(drawn: Drawn, margin: float) -> tuple[np.ndarray, np.ndarray]:
     difference = b.mean(axis=1) - a.mean(axis=1)
     every, m = _variance(drawn.replays), drawn.replays.shape[1]
     with np.errstate(all="ignore"):
-        found = welch(difference, spread_a, used, spread_b, used, margin)
+        found = welch(difference, spread_a, used, spread_b, used, margin, _half_step(a, b))
         apart = np.abs(drawn.own - drawn.replays.mean(axis=1))
         error = np.sqrt(every * (1 + 1 / m))
         typical = 2 * t.sf(apart / error, m - 1) >= ALPHA
@@ -87,6 +88,13 @@ def verdicts(drawn: Drawn, margin: float) -> tuple[np.ndarray, np.ndarray]:
 def _variance(sample: np.ndarray) -> np.ndarray:
     """Of each row; exactly 0 for a constant one."""
     return np.where(np.ptp(sample, axis=1) > 0, sample.var(axis=1, ddof=1), 0.0)
+
+
+def _half_step(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`statistics.half_step` of each row."""
+    gaps = np.concatenate([np.diff(np.sort(side, axis=1), axis=1) for side in (a, b)], axis=1)
+    least = np.where(gaps > 1e-8, gaps, np.inf).min(axis=1)
+    return np.where(np.isfinite(least), least, 0.0) / (2 * a.shape[1])
 
 
 def rates(law: str, n: int, m: int, margin: float, shift: float, reps: int, seed: int = 1) -> Rates:

@@ -352,5 +352,9 @@ def start(folder):
         _stdin = _standard_input()
         atexit.register(finish)
         os.register_at_fork(after_in_child=_forked)
+        if os.environ.get("RUNBOOK_VARY"):  # Only ever set by a replay that is to change something.
+            import _runbook_vary
+
+            _runbook_vary.start(os.environ["RUNBOOK_VARY"])
         random.start(finish)
         sys.addaudithook(log.audit(_opened, _where, _HANDLERS))

@@ -361,6 +361,11 @@ class _Loader:
             log.guard(error)
 
 
+def watch(name, act):
+    """Have something done to a module when it has been imported; to be said before `start`."""
+    _TABLE[name] = act
+
+
 def start(finish_process):
     """Wait for the modules of the table; those that are there already are done at once."""
     global _finish

@@ -24,8 +24,8 @@ def _enter():
         except Exception:  # The job runs on, unwatched: the reader finds no log of it.
             pass
         sys.dont_write_bytecode = before
-    for name in ("_runbook_hook", "_runbook_log", "_runbook_calls", "_runbook_random", "_runbook_states"):
-        sys.modules.pop(name, None)
+    for name in ("hook", "log", "calls", "random", "states", "vary"):
+        sys.modules.pop("_runbook_" + name, None)
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != here]
     sys.path_importer_cache.pop(here, None)
 
