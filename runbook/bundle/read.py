@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from runbook.bundle.source import Source, open_source, rejecting
 from runbook.digest.atomic import explaining
 from runbook.digest.beneath import open_folder_beneath
 from runbook.digest.copy import copy_hashed
+from runbook.digest.lanes import cores
 from runbook.errors import BundleRejected, UsageError
 from runbook.model import manifest
 from runbook.model.manifest import Entry
@@ -29,6 +31,8 @@ _MANIFEST_CAP: Final = 512 << 20
 """Bytes of a tree's manifest; a million files take about 150 MiB."""
 _TAG_CAP: Final = 512 << 20
 _ATTESTATION_CAP: Final = 16 << 20
+_LARGE: Final = 1 << 20
+"""Bytes from which on a file is unpacked beside others."""
 RECORD_CAP: Final = 64 << 20
 SERIES_CAP: Final = 256 << 20
 
@@ -175,12 +179,28 @@ class Bundle:
         with explaining("what the bundle holds", target):
             target.mkdir(mode=0o700, parents=True, exist_ok=True)
             for entry in entries:
-                self._write_out(f"{prefix.rstrip('/')}/{entry.path}", entry, target, made)
+                _make(target, entry.path.rpartition("/")[0], made)
+            with ThreadPoolExecutor(cores(), "unpack") as pool:
+                start = f"{prefix.rstrip('/')}/"
+                try:
+                    # Threads lose on small files; those are written here meanwhile.
+                    large = [
+                        pool.submit(self._write_out, start + entry.path, entry, target)
+                        for entry in entries
+                        if entry.size >= _LARGE
+                    ]
+                    for entry in entries:
+                        if entry.size < _LARGE:
+                            self._write_out(start + entry.path, entry, target)
+                    for one in large:
+                        one.result()
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
         return entries
 
-    def _write_out(self, name: str, entry: Entry, target: Path, made: set[str]) -> None:
+    def _write_out(self, name: str, entry: Entry, target: Path) -> None:
         folder, _, last = entry.path.rpartition("/")
-        _make(target, folder, made)
         parent = open_folder_beneath(target, folder)
         try:
             with self._source.open(name) as source:

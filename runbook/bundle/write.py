@@ -187,7 +187,7 @@ class BundleWriter:
         if path.parent not in self._folders:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._folders.add(path.parent)
-        return copy_hashed(source, path)
+        return copy_hashed(source, path, crc=self._form == "zip")
 
     def _appear_as_directory(self) -> None:
         descriptor = os.open(self._root / layout.MANIFEST, os.O_RDONLY | os.O_CLOEXEC)

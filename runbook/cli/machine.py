@@ -132,7 +132,11 @@ def _caches() -> Iterator[Check]:
     if (place := _cache()).exists():
         yield Check("cache", "both", "ok", f"{_size(weigh(place))} in {place} (may be removed at any time)")
     for name, daemon in _daemons():
-        images = [i for repository in ("runbook/env", "runbook/base") for i in daemon.api.images(repository)]
+        images = [
+            i
+            for repository in ("runbook/env", "runbook/python", "runbook/base")
+            for i in daemon.api.images(repository)
+        ]
         size = sum(int(image["Size"]) for image in images)
         found = f"{len(images)} images, at most {_size(size)} ({name} image rm removes what is not needed)"
         yield Check(f"environments in {name}", "replay", "ok", found)

@@ -22,13 +22,17 @@ class Copied(NamedTuple):
 
     size: int
     sha256: str
-    crc32: int
+    crc32: int = 0
+    """Zero where it was not asked for."""
 
 
-def copy_hashed(source: BinaryIO, target: Path, *, folder: int | None = None, cap: int | None = None) -> Copied:
+def copy_hashed(
+    source: BinaryIO, target: Path, *, folder: int | None = None, cap: int | None = None, crc: bool = False
+) -> Copied:
     """Copy an open file from its position into a new file (mode 0644, links never followed).
 
     folder: descriptor that `target` is relative to. cap: most bytes; OSError(EFBIG) when there are more.
+    crc: learn the CRC-32 too, which a zip file wants and which takes half as long again.
     Raises FileExistsError when the target exists.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -36,11 +40,11 @@ def copy_hashed(source: BinaryIO, target: Path, *, folder: int | None = None, ca
     with os.fdopen(descriptor, "wb", buffering=0) as sink:
         # A clone shares the blocks, so that only the reading is left.
         cloned = cap is None and _clone(source, sink)
-        return _pump(source, None if cloned else sink, cap)
+        return _pump(source, None if cloned else sink, cap, crc=crc)
 
 
-def _pump(source: BinaryIO, sink: BinaryIO | None, cap: int | None) -> Copied:
-    digest, crc, size = hashlib.sha256(), 0, 0
+def _pump(source: BinaryIO, sink: BinaryIO | None, cap: int | None, *, crc: bool) -> Copied:
+    digest, crc32, size = hashlib.sha256(), 0, 0
     # A fresh megabyte for every one of many small files would cost more than copying them.
     buffer = memoryview(bytearray(min(CHUNK, max(_length(source) + 1, 4096))))
     while read := source.readinto(buffer):  # type: ignore[attr-defined]
@@ -49,10 +53,11 @@ def _pump(source: BinaryIO, sink: BinaryIO | None, cap: int | None) -> Copied:
         if cap is not None and size > cap:
             raise OSError(errno.EFBIG, "larger than announced")
         digest.update(chunk)
-        crc = zlib.crc32(chunk, crc)
+        if crc:
+            crc32 = zlib.crc32(chunk, crc32)
         while sink is not None and chunk:
             chunk = chunk[sink.write(chunk) :]
-    return Copied(size, digest.hexdigest(), crc)
+    return Copied(size, digest.hexdigest(), crc32)
 
 
 def _length(source: BinaryIO) -> int:

@@ -1,23 +1,22 @@
-"""Building an environment's image: the base, plus one layer with the virtual environment. No Dockerfile is run.
+"""Building an environment: a base made ready, and beside it a folder of this machine that its containers see.
 
-Wheels and tools are mounted, never copied into a layer. The image is named by the environment id and carries the
-full id as a label, so that a second replay builds nothing.
+The image is tagged with the environment id, so that a second replay builds nothing. What a wheel holds is compiled
+once for a base, in a container that gives nothing but bytes.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import re
+import errno
 import shutil
-import subprocess
-import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runbook.engine import bring, container, docker_base, install, owner
-from runbook.engine.daemon import PODMAN, Daemon
+from runbook.digest.atomic import explaining
+from runbook.engine import assemble, compiling, container, docker_base, docker_ready, owner
+from runbook.engine.assemble import PYTHON, TARGET, Part, Python
+from runbook.engine.daemon import Daemon
+from runbook.engine.docker_ready import FOLDER, Tail
 from runbook.engine.interface import Built, Plan
 from runbook.engine.lock import alone
 from runbook.errors import EnvironmentNotRebuilt
@@ -27,77 +26,61 @@ if TYPE_CHECKING:
     from docker import APIClient
 
 REPOSITORY = "runbook/env"
-TARGET = "/opt/runbook/env"
-"""Where the virtual environment lies in the image."""
-PYTHON = f"{TARGET}/bin/python"
-PREFIX_LABEL = "org.runbook.prefix"
-"""Folder of the base's interpreter, which no mount may hide."""
-_ID_LABEL = "org.runbook.environment"
-_PYTHON_LABEL = "org.runbook.python"
-_LACKING_LABEL = "org.runbook.lacking"
-"""Sonames, separated by blanks, that the packages load and neither base nor bundle had."""
-_FOLDER = "/run/runbook"
-_HIDDEN = ("/tmp", "/run", "/proc", "/sys", "/dev")  # noqa: S108
-_TAIL = 4000
+_MODULE_GROWTH = 8
+_MODULE_ROOM = 64 << 20
+"""Most bytes of bytecode: so many times the sources' and this."""
 
 
 def build(daemon: Daemon, engine: str, plan: Plan, progress: Progress) -> Built:
     """Find the environment, or make it. Raises EnvironmentNotRebuilt, NeedMissing, BundleRejected."""
-    api, name = daemon.api, _name(plan.environment_id)
+    api = daemon.api
     held = frozenset(soname for soname, library in plan.libraries.items() if library.held)
-    if (found := _find(api, name, plan.environment_id, held)) is not None:
+    if (found := _find(api, plan.environment_id, held)) is not None:
         return _built(engine, plan, found, cached=True)
     with alone(plan.environment_id):
-        if (found := _find(api, name, plan.environment_id, held)) is not None:
+        if (found := _find(api, plan.environment_id, held)) is not None:
             return _built(engine, plan, found, cached=True)
         base = docker_base.obtain(api, plan, progress)
+        image = docker_ready.obtain(daemon, plan, base, progress)
         progress.say("building the environment, offline")
-        _install(daemon, plan, base, name, progress)
-    found = _find(api, name, plan.environment_id)
-    if found is None:
-        raise EnvironmentNotRebuilt("the engine did not keep the image", name, id="image-lost")
-    return _built(engine, plan, found, cached=False)
+        _lay_out(daemon, plan, image)
+        repository, _, tag = _name(plan.environment_id).partition(":")
+        api.tag(image["Id"], repository, tag, force=True)
+    return _built(engine, plan, image, cached=False)
 
 
 def is_built(api: APIClient, environment_id: str) -> bool:
-    """Whether the engine has the environment's image."""
-    return _find(api, _name(environment_id), environment_id) is not None
+    """Whether the engine has the environment's image, and this machine its folder."""
+    return _find(api, environment_id) is not None
 
 
 def _name(environment_id: str) -> str:
     return f"{REPOSITORY}:{environment_id.removeprefix('sha256:')[:24]}"
 
 
-def _find(
-    api: APIClient, name: str, environment_id: str, held: frozenset[str] = frozenset()
-) -> dict[str, Any] | None:
+def _find(api: APIClient, environment_id: str, held: frozenset[str] = frozenset()) -> dict[str, Any] | None:
     """The image of this environment, unless it lacks a library of `held`, which are at hand now."""
-    from docker.errors import NotFound
-
-    try:
-        found: dict[str, Any] = api.inspect_image(name)
-    except NotFound:
+    found = docker_ready.find(api, _name(environment_id))
+    if found is None or held.intersection(docker_ready.lacking(found)):
         return None
-    same = _labels(found).get(_ID_LABEL) == environment_id
-    return found if same and not held.intersection(_lacking(found)) else None
+    return found if _folder(environment_id, found).is_dir() else None
 
 
-def _lacking(image: dict[str, Any]) -> list[str]:
-    return _labels(image).get(_LACKING_LABEL, "").split()
-
-
-def _labels(image: dict[str, Any]) -> dict[str, str]:
-    return (image.get("Config") or {}).get("Labels") or {}
+def _folder(environment_id: str, image: dict[str, Any]) -> Path:
+    return assemble.place(environment_id, docker_ready.python_of(image).base)
 
 
 def _built(engine: str, plan: Plan, image: dict[str, Any], *, cached: bool) -> Built:
-    here = _labels(image).get(_PYTHON_LABEL, "")
     return Built(
         engine=engine,
         handle=str(image["Id"]),
         cached=cached,
         python=PYTHON,
-        substitutions=(*substitutions(plan, here), *_lacked(plan, _lacking(image))),
+        folder=_folder(plan.environment_id, image),
+        substitutions=(
+            *substitutions(plan, docker_ready.python_of(image).version),
+            *_lacked(plan, docker_ready.lacking(image)),
+        ),
     )
 
 
@@ -113,161 +96,78 @@ def substitutions(plan: Plan, here: str) -> Iterator[str]:
         yield f"Python {here} stands in for Python {plan.interpreter.version}"
 
 
-def minor(version: str) -> str:
-    """`3.11` of `3.11.7`."""
-    return ".".join(version.split(".")[:2])
+def _lay_out(daemon: Daemon, plan: Plan, image: dict[str, Any]) -> None:
+    """Make the environment's folder, unless it is there from another time."""
+    python = docker_ready.python_of(image)
+    target = assemble.place(plan.environment_id, python.base)
+    if target.is_dir():
+        return
+    with explaining("the environment", target):
+        parts = assemble.parts(plan.trees(PYTHON), python)
+        if lacking := [part for part in parts if not part.bytecode.is_dir()]:
+            _compile(daemon, image, lacking, python)
+        assemble.assemble(target, parts, python)
 
 
-def _install(daemon: Daemon, plan: Plan, base: docker_base.BaseImage, name: str, progress: Progress) -> None:
-    """Install into a container of the base and keep its one layer as the image `name`."""
+def _compile(daemon: Daemon, image: dict[str, Any], parts: Sequence[Part], python: Python) -> None:
+    """Have the base's Python compile modules of wheels, which it does not import.
+
+    The container's one road out is its stdout: it can write to nothing of this machine.
+    """
     from docker.types import Mount
 
-    api = daemon.api
+    err = Tail()
     with owner.scratch() as folder:
-        tools = [(path, f"{_FOLDER}/{target}") for target, path in _tools(plan, folder).items()]
+        folder.chmod(0o755)
+        shutil.copyfile(compiling.__file__, folder / "compiling.py")
+        mounts, names, size = [Mount(FOLDER, str(folder), type="bind", read_only=True)], [], 0
+        for number, part in enumerate(parts):
+            mounts.append(Mount(f"/tmp/wheels/{number}", str(part.tree.files), type="bind", read_only=True))  # noqa: S108
+            names += [f"{number}/{name}\n" for name in part.modules()]
+            size += sum((part.tree.files / name).stat().st_size for name in part.modules())
+        (folder / "modules").write_text("".join(names), encoding="utf-8")
+        command = [python.executable, "-I", "-S", "-B", f"{FOLDER}/compiling.py", "/tmp/wheels", TARGET]  # noqa: S108
         host = {
             "network_mode": "none",
             "init": True,
-            "mounts": [Mount(target, str(path), type="bind", read_only=True) for path, target in tools],
-            "tmpfs": {"/tmp": "rw,nosuid,nodev,mode=1777", _FOLDER: "rw,nosuid,nodev,mode=0755"},  # noqa: S108
+            "read_only": True,
+            "mounts": mounts,
+            "tmpfs": {"/tmp": "rw,nosuid,nodev,mode=1777"},  # noqa: S108
         }
-        out, err = Tail(), Tail()
-        for python in base.pythons:
-            command = [
-                python,
-                "-I",
-                "-S",
-                "-B",
-                f"{_FOLDER}/install.py",
-                TARGET,
-                _FOLDER,
-                minor(plan.interpreter.version),
-                *sorted(plan.libraries),
-            ]
-            with container.created(daemon, base.id, host, entrypoint=command, user="0:0", working_dir="/") as made:
-                if not _exists(api, made, python):
-                    continue
-                _make_folders(api, made)
-                ended = container.run(api, made, stdout=out, stderr=err)
-                told = _told(out, err, ended.exit_code, plan)
-                for soname in told["brought"]:
-                    progress.say(f"the base lacks {plan.libraries[soname].text}: brought along")
-                _commit(daemon, made, name, plan=plan, told=told, base=base)
-                return
-    raise EnvironmentNotRebuilt(
-        f"the base has no Python {minor(plan.interpreter.version)}",
-        plan.base.reference or plan.base.digest,
-        hint="capture again with --image of an image that has it",
-        id="base-without-python",
-    )
+        with (
+            container.created(
+                daemon,
+                image["Id"],
+                host,
+                entrypoint=[*command, f"{FOLDER}/modules"],
+                user="65534:65534",
+                working_dir="/",
+            ) as made,
+            (folder / "bytecode").open("w+b") as kept,
+        ):
+            sink = _Capped(kept, size * _MODULE_GROWTH + _MODULE_ROOM)
+            ended = container.run(daemon.api, made, stdout=sink, stderr=err)
+            if ended.exit_code:
+                said = err.text().strip().rpartition("\n")[2] or f"exit code {ended.exit_code}"
+                raise container.no_room(said) or EnvironmentNotRebuilt(
+                    "the base's Python does not compile", said, id="base-python-odd"
+                )
+            kept.seek(0)
+            assemble.keep_bytecode(kept, parts, python.tag)
 
 
-def _tools(plan: Plan, folder: Path) -> dict[str, Path]:
-    """What is mounted: name inside → file or folder here."""
-    import pip
-    import uv
+class _Capped:
+    """A file that takes so many bytes."""
 
-    # Copied, so that the engine needs to see one folder of ours and the package's own modes do not matter.
-    script = folder / "install.py"
-    shutil.copyfile(install.__file__, script)
-    binary = Path(uv.find_uv_bin()).resolve()
-    libraries = folder / "libraries"
-    libraries.mkdir()
-    for library in _libraries(binary):
-        shutil.copyfile(library, libraries / library.name)
-        (libraries / library.name).chmod(0o755)
-    brought = plan.library_files() if plan.library_files else folder / "brought"
-    brought.mkdir(exist_ok=True)
-    bringer = folder / "bring.py"
-    shutil.copyfile(bring.__file__, bringer)
-    return {
-        "install.py": script,
-        "bring.py": bringer,
-        "brought": brought,
-        "libraries": libraries,
-        "requirements.txt": plan.requirements().resolve(),
-        "wheels": plan.wheels().resolve(),
-        "uv": binary,
-        "pip": Path(pip.__file__).parent.resolve(),
-    }
+    def __init__(self, file: Any, most: int) -> None:
+        self._file, self._left = file, most
 
-
-def _libraries(binary: Path) -> list[Path]:
-    """Loader and libraries of an executable of this machine, for a base that has others or none."""
-    try:
-        said = subprocess.run(["ldd", str(binary)], capture_output=True, text=True, check=False).stdout
-    except OSError:
-        return []
-    return [Path(path) for path in re.findall(r"(?:=> |^\s+)(/\S+) \(0x", said, re.MULTILINE)]
-
-
-def _exists(api: APIClient, name: str, path: str) -> bool:
-    from docker.errors import APIError, NotFound
-
-    try:
-        response, _ = api.get_archive(name, path)
-    except NotFound:
-        return False
-    except APIError:
-        return False
-    response.close()
-    return True
-
-
-def _make_folders(api: APIClient, name: str) -> None:
-    """Make what must be there before the start, each as every Linux has it.
-
-    The folder above the environment, because root without a capability may not where Podman closes `/`; and
-    `/tmp`, because what is mounted over it takes the mode of what lies there.
-    """
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        for path, mode in ((TARGET.rpartition("/")[0], 0o755), ("/tmp", 0o1777)):  # noqa: S108
-            folder = tarfile.TarInfo(path.lstrip("/"))
-            folder.type, folder.mode = tarfile.DIRTYPE, mode
-            tar.addfile(folder)
-    api.put_archive(name, "/", archive.getvalue())
-
-
-def read_told(said: str) -> dict[str, Any]:
-    """The last line that the installer printed, read as hostile: the base's own Python ran it. Empty for none.
-
-    Raises EnvironmentNotRebuilt where it is not what the installer prints: printable texts, and lists of them.
-    """
-    try:
-        told = json.loads(said.strip().rpartition("\n")[2])
-    except (ValueError, RecursionError):
-        return {}
-    values = list(told.values()) if isinstance(told, dict) else []
-    texts = [word for value in values for word in (value if isinstance(value, list) else [value])]
-    whole = isinstance(told, dict) and isinstance(told.get("python"), str) and isinstance(told.get("prefix"), str)
-    if not whole or not all(isinstance(text, str) and text.isprintable() for text in texts):
-        raise EnvironmentNotRebuilt("the base's Python does not say what it is", said[-200:], id="base-python-odd")
-    libraries = {name: told.get(name, []) for name in ("brought", "lacking")}
-    found: dict[str, Any] = {**told}
-    found |= {name: value if isinstance(value, list) else [] for name, value in libraries.items()}
-    return found
-
-
-def _told(out: Tail, err: Tail, code: int, plan: Plan) -> dict[str, Any]:
-    """What the installer told. Raises EnvironmentNotRebuilt with its own words when it failed."""
-    told = read_told(out.text())
-    if code == install.OTHER_PYTHON and told:
-        raise EnvironmentNotRebuilt(
-            f"the lock is for Python {minor(plan.interpreter.version)}, but the base has Python",
-            told["python"],
-            hint="capture again with --image of an image that has the same Python",
-            id="base-other-python",
-        )
-    if code or not told:
-        raise container.no_room(err.text()) or not_installed(err.text() or out.text(), code)
-    if any(told["prefix"] == hidden or told["prefix"].startswith(hidden + "/") for hidden in _HIDDEN):
-        raise EnvironmentNotRebuilt(
-            "the base keeps its Python in a folder that the sandbox replaces",
-            told["prefix"],
-            id="base-python-hidden",
-        )
-    return told
+    def write(self, data: bytes) -> None:
+        """Take the next bytes. Raises OSError(EFBIG)."""
+        self._left -= len(data)
+        if self._left < 0:
+            raise OSError(errno.EFBIG, "more bytecode than modules can have")
+        self._file.write(data)
 
 
 def not_installed(said: str, code: int) -> EnvironmentNotRebuilt:
@@ -280,74 +180,3 @@ def not_installed(said: str, code: int) -> EnvironmentNotRebuilt:
         hint="the lock and the wheels must be for this Python and platform: runbook replay --plan",
         id="install-failed",
     )
-
-
-def _commit(
-    daemon: Daemon,
-    container_name: str,
-    name: str,
-    *,
-    plan: Plan,
-    told: dict[str, Any],
-    base: docker_base.BaseImage,
-) -> None:
-    """Keep the layer, with a configuration that is ours: nothing of the base's starts by itself."""
-    path = base.variables.get("PATH") or "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    labels = {
-        _ID_LABEL: plan.environment_id,
-        _PYTHON_LABEL: told["python"],
-        PREFIX_LABEL: told["prefix"],
-        _LACKING_LABEL: " ".join(told["lacking"]),
-        # Containers that somebody makes from this image must not look as if they were ours to remove.
-        owner.LABEL: "",
-    }
-    user, activated = "65534:65534", _activated(path)
-    config = {
-        "Env": [f"{key}={value}" for key, value in {**base.variables, **activated}.items()],
-        # Empty and not absent: what is absent would be the installer's.
-        "Entrypoint": [],
-        "Cmd": ["python"],
-        "Healthcheck": {"Test": ["NONE"]},
-        "User": user,
-        "WorkingDir": "/",
-        "Labels": labels,
-    }
-    changes = [
-        *(f"LABEL {key}={value}" for key, value in labels.items()),
-        *(f"ENV {key}={value}" for key, value in activated.items()),
-        "ENTRYPOINT []",
-        'CMD ["python"]',
-        f"USER {user}",
-    ]
-    repository, _, tag = name.partition(":")
-    with owner.uninterrupted():
-        # Podman ignores the configuration, keeps the base's variables, and takes a change's value as it stands;
-        # Docker would expand it.
-        how: dict[str, Any] = {"changes": changes} if daemon.product == PODMAN else {"conf": config}
-        daemon.api.commit(container_name, repository=repository, tag=tag, pause=False, **how)
-
-
-def _activated(path: str) -> dict[str, str]:
-    return {"PATH": f"{TARGET}/bin:{path}", "VIRTUAL_ENV": TARGET}
-
-
-class Tail:
-    """Keeps the end of a stream in memory, for a message."""
-
-    def __init__(self, cap: int = _TAIL) -> None:
-        self._cap, self._bytes = cap, bytearray()
-
-    def write(self, data: bytes) -> None:
-        """Take the next bytes."""
-        self._bytes += data
-        if len(self._bytes) > 2 * self._cap:
-            del self._bytes[: -self._cap]
-
-    @property
-    def data(self) -> bytes:
-        """What is kept."""
-        return bytes(self._bytes[-self._cap :])
-
-    def text(self) -> str:
-        """What is kept, as text."""
-        return self.data.decode(errors="replace")

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook.engine import container, docker_base, enter, gpu, owner, placement
+from runbook.engine.assemble import TARGET
 from runbook.engine.daemon import PODMAN, Daemon
-from runbook.engine.docker_build import PREFIX_LABEL, TARGET, Tail
+from runbook.engine.docker_ready import PREFIX_LABEL, Tail
 from runbook.engine.growth import Growth
 from runbook.engine.interface import Built, Limits, Sandbox
 from runbook.errors import EnvironmentNotRebuilt, NeedMissing
@@ -67,7 +68,7 @@ def run(daemon: Daemon, built: Built, sandbox: Sandbox, progress: Progress) -> E
             "network_mode": "none" if sandbox.network == "none" else "bridge",
             # Processes of one job find each other by their host's name, which nobody else resolves here.
             "extra_hosts": {placement.HOST: "127.0.0.1"} if sandbox.network == "none" else None,
-            "mounts": [*_binds(place, folder, sandbox.watch)],
+            "mounts": [*_environment(built), *_binds(place, folder, sandbox.watch)],
             "tmpfs": _tmpfs(daemon, place, image, sandbox.limits, user),
             "device_requests": gpu.request() if sandbox.gpus else None,
         }
@@ -121,7 +122,7 @@ def probing(
         (folder / "probe.py").write_bytes(script)
         host = _limits(daemon, Limits()) | {
             "network_mode": "none",
-            "mounts": [Mount(placement.FOLDER, str(folder), type="bind", read_only=True)],
+            "mounts": [*_environment(built), Mount(placement.FOLDER, str(folder), type="bind", read_only=True)],
             "tmpfs": _scratch_mounts(daemon, image, Limits(), user),
         }
         # As a file and not by -c: the text may be longer than one argument can be.
@@ -168,6 +169,13 @@ def _limits(daemon: Daemon, limits: Limits) -> dict[str, Any]:
         "shm_size": limits.shm_bytes,
         "ulimits": container.ulimits(fsize=limits.output_bytes, core=0),
     }
+
+
+def _environment(built: Built) -> Iterator[Mount]:
+    from docker.types import Mount
+
+    if built.folder is not None:
+        yield Mount(TARGET, str(built.folder.resolve()), type="bind", read_only=True)
 
 
 def _binds(place: placement.Placement, folder: Path, watch: Path | None) -> Iterator[Mount]:

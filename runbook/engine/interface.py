@@ -5,7 +5,7 @@ A new engine is one new file beside this one with a module-level `MEMBER`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,20 @@ class Library:
     """`libgomp.so.1 (libgomp1 12.2.0-14), which lightgbm loads`."""
     held: bool
     """Whether its file is at hand."""
+    digest: str = ""
+    """Sha256 of that file, hex."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A wheel as it lies when installed, without bytecode."""
+
+    key: str
+    """Its sha256, hex."""
+    files: Path
+    """Folder of the host, which stands for the environment's own. No link is in it."""
+    names: tuple[str, ...]
+    """Paths of the files in it."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,8 @@ class Plan:
     """Gives the hashed requirements file."""
     wheels: Callable[[], Path]
     """Fetches the folder of every wheel that the requirements name, hash-checked."""
+    trees: Callable[[str], Sequence[Tree]]
+    """Gives the tree of each, whose scripts name this interpreter."""
     frozen: tuple[str, ...] = ()
     """`name==version` of what must be installed afterwards."""
     libraries: Mapping[str, Library] = field(default_factory=dict)
@@ -62,6 +78,8 @@ class Built:
     """True when nothing had to be built."""
     python: str
     """Absolute path of the environment's interpreter."""
+    folder: Path | None = None
+    """Folder of the host that containers of `handle` see as their environment; None: it needs none."""
     substitutions: tuple[str, ...] = ()
     """What had to be replaced, one sentence each; empty when nothing was."""
 

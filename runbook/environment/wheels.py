@@ -254,6 +254,21 @@ def _unsatisfied(problems: Sequence[str], *, offline: bool) -> EnvironmentNotReb
     )
 
 
+def chosen(pin: Requirement, interpreter: Interpreter, cache: Path) -> tuple[str, str]:
+    """Sha256 and file name of the wheel that was chosen for this pin and interpreter before; empty for none."""
+    try:
+        sha256, _, name = _choice(pin, interpreter, cache).read_text(encoding="utf-8").partition(" ")
+    except OSError:
+        return "", ""
+    return (sha256, name) if sha256 in pin.hashes and "/" not in name else ("", "")
+
+
+def _choice(pin: Requirement, interpreter: Interpreter, cache: Path) -> Path:
+    tags = "\n".join(str(tag) for tag in platform_tags(interpreter))
+    key = hashlib.sha256(f"{pin.pin}\n{pin.hashes}\n{tags}".encode()).hexdigest()
+    return cache / "wheels" / "choices" / key
+
+
 class _Store:
     """The content-addressed cache, and the folder that is being filled from it."""
 
@@ -275,11 +290,8 @@ class _Store:
 
     def take_choice(self, pin: Requirement, interpreter: Interpreter) -> str:
         """The wheel that was chosen for this very pin and interpreter before; its name, or empty."""
-        try:
-            sha256, _, name = self._choice(pin, interpreter).read_text(encoding="utf-8").partition(" ")
-        except OSError:
-            return ""
-        return name if sha256 in pin.hashes and "/" not in name and self.take(sha256, name) else ""
+        sha256, name = chosen(pin, interpreter, self._root.parent)
+        return name if sha256 and self.take(sha256, name) else ""
 
     def take_any(self, pin: Requirement, interpreter: Interpreter) -> str:
         """The best cached wheel of the pin; its name, or empty."""
@@ -318,7 +330,7 @@ class _Store:
         if not (file.sha256 and self.take(file.sha256, file.filename)):
             self._download(pin, file, index, count)
         sha256 = receive.sha256(self._target / file.filename)
-        choice = self._choice(pin, interpreter)
+        choice = _choice(pin, interpreter, self._root.parent)
         choice.parent.mkdir(parents=True, exist_ok=True)
         fresh = choice.with_name(f"{choice.name}.{os.getpid()}.{threading.get_ident()}")
         fresh.write_text(f"{sha256} {file.filename}", encoding="utf-8")
@@ -346,8 +358,3 @@ class _Store:
                 problem = OSError(f"{file.filename} came with sha256 {digest}, which the lock does not name")
                 part.unlink(missing_ok=True)
         raise problem
-
-    def _choice(self, pin: Requirement, interpreter: Interpreter) -> Path:
-        tags = "\n".join(str(tag) for tag in platform_tags(interpreter))
-        key = hashlib.sha256(f"{pin.pin}\n{pin.hashes}\n{tags}".encode()).hexdigest()
-        return self._root / "choices" / key

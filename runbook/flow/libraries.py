@@ -83,7 +83,10 @@ def planned(
             shutil.copyfile(path, target / soname)
         return target
 
-    told = {soname: Library(described(one), bool(one.size) or soname in here) for soname, one in beside.items()}
+    told = {
+        soname: Library(described(one), bool(one.size) or soname in here, one.sha256)
+        for soname, one in beside.items()
+    }
     return told, files
 
 

@@ -20,7 +20,7 @@ from runbook.bundle import layout
 from runbook.bundle.read import Bundle, open_bundle
 from runbook.bundle.verify import verify_opened
 from runbook.catalog.store import RunFolder, RunStore
-from runbook.engine.interface import Built, Engine, Limits, Mount, Plan, Sandbox
+from runbook.engine.interface import Built, Engine, Limits, Mount, Plan, Sandbox, Tree
 from runbook.errors import EnvironmentNotRebuilt, JobFailed, NeedMissing, Terminated
 from runbook.fetch.cache import DataCache
 from runbook.flow import codebase
@@ -36,6 +36,7 @@ from runbook.model.fact import missing, observed
 from runbook.model.metric import Tolerance
 from runbook.model.preflight import Preflight
 from runbook.model.record import Record, offline, rewritten
+from runbook.model.requirements import CAP
 from runbook.model.verdict import EXIT, Comparison
 from runbook.observe.probing import probe_script
 from runbook.progress import SILENT, Progress
@@ -232,6 +233,17 @@ def _rebuild(bundle: Bundle, engine: Engine, scratch: Path, choices: Choices, pr
         fetch(requirements, interpreter, lock / "wheels", target, index=index, cache=kept, progress=progress)
         return target
 
+    def trees(python: str) -> list[Tree]:
+        from runbook.environment.trees import FILES, have, listing
+
+        carried = {entry.path: entry.sha256 for entry in bundle.below(layout.WHEELS)}
+        lock = bundle.read(f"{layout.LOCK}/requirements.txt", CAP)
+        kept = platformdirs.user_cache_path("runbook")
+        found = have(lock, interpreter, carried, wheels, python=python, cache=kept)
+        return [
+            Tree(key, folder / FILES, tuple(name for name, _ in listing(folder))) for key, folder in found.items()
+        ]
+
     kept = kept_layout(base)
     libraries, library_files = planned(base, environment.libraries, unpacked)
     return engine.build(
@@ -242,6 +254,7 @@ def _rebuild(bundle: Bundle, engine: Engine, scratch: Path, choices: Choices, pr
             interpreter=interpreter,
             requirements=lambda: unpacked(layout.LOCK) / "requirements.txt",
             wheels=wheels,
+            trees=trees,
             frozen=tuple(
                 f"{p.name}=={p.version}" for p in environment.packages if p.shipped in ("locked", "carried")
             ),

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -337,7 +338,9 @@ def test_a_copy_is_hashed_on_the_way(size, tmp_path):
         copied = copy_hashed(source, tmp_path / "to")
     assert (tmp_path / "to").read_bytes() == data
     assert (tmp_path / "to").read_bytes() == data
-    assert copied[:2] == (size, hashlib.sha256(data).hexdigest())
+    assert copied == (size, hashlib.sha256(data).hexdigest(), 0)
+    with (tmp_path / "from").open("rb", buffering=0) as source:
+        assert copy_hashed(source, tmp_path / "again", crc=True).crc32 == zlib.crc32(data)
 
 
 def test_a_copy_never_overwrites_or_follows_and_stops_at_its_cap(tmp_path):

@@ -10,14 +10,17 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import platformdirs
 import pytest
 from interpreter_base import base_tag, make_layout, python_path
 
 from runbook.engine.docker_api import ApiEngine
-from runbook.engine.interface import Built, Engine, Limits, Plan, Sandbox
+from runbook.engine.interface import Built, Engine, Limits, Plan, Sandbox, Tree
+from runbook.environment import trees
 from runbook.model.code import Shape
 from runbook.model.environment import Base, Interpreter
 from runbook.model.execution import Execution
@@ -87,9 +90,7 @@ def write_wheel(folder: Path, name: str, files: dict[str, str]) -> Path:
 @pytest.fixture(scope="session")
 def plan(layout: tuple[Path, str], wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """A plan whose environment id no other run of the tests has."""
-    requirements = tmp_path_factory.mktemp("lock") / "requirements.txt"
-    wheel = next(wheels.iterdir())
-    requirements.write_text(f"greeting==1.0 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n")
+    requirements = write_lock(next(wheels.iterdir()), tmp_path_factory.mktemp("lock") / "requirements.txt")
     machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
     return Plan(
         environment_id=fresh_id(),
@@ -102,18 +103,40 @@ def plan(layout: tuple[Path, str], wheels: Path, tmp_path_factory: pytest.TempPa
             why="test",
         ),
         layout=lambda: layout[0],
-        interpreter=Interpreter(
-            implementation="cpython",
-            version=platform.python_version(),
-            abi=f"cp{sys.version_info.major}{sys.version_info.minor}",
-            machine=platform.machine(),
-            system="linux",
-            executable=python_path(),
-            prefix=sys.base_prefix,
-            base_prefix=sys.base_prefix,
-        ),
+        interpreter=interpreter(),
         requirements=lambda: requirements,
         wheels=lambda: wheels,
+        trees=partial(trees_of, wheels, requirements),
+    )
+
+
+def trees_of(wheels: Path, requirements: Path, python: str) -> list[Tree]:
+    """The trees of a lock and the folder of its wheels, as a replay has them made."""
+    cache = platformdirs.user_cache_path("runbook")
+    found = trees.have(requirements.read_bytes(), interpreter(), {}, lambda: wheels, python=python, cache=cache)
+    return [
+        Tree(key, one / trees.FILES, tuple(name for name, _ in trees.listing(one))) for key, one in found.items()
+    ]
+
+
+def write_lock(wheel: Path, target: Path) -> Path:
+    """The lock of one wheel."""
+    name, version, *_ = wheel.name.split("-")
+    target.write_text(f"{name}=={version} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n")
+    return target
+
+
+def interpreter() -> Interpreter:
+    """The one that runs the tests."""
+    return Interpreter(
+        implementation="cpython",
+        version=platform.python_version(),
+        abi=f"cp{sys.version_info.major}{sys.version_info.minor}",
+        machine=platform.machine(),
+        system="linux",
+        executable=python_path(),
+        prefix=sys.base_prefix,
+        base_prefix=sys.base_prefix,
     )
 
 

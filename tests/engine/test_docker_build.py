@@ -1,22 +1,25 @@
 """What goes into an environment's image, what is refused, and what stays after a failure."""
 
-import ast
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import platformdirs
 import pytest
 from interpreter_base import base_tag, make_layout
 
-from runbook.engine import owner
+from runbook.engine import assemble, owner
+from runbook.engine.assemble import PYTHON
 from runbook.engine.interface import Plan
 from runbook.errors import BundleRejected, EnvironmentNotRebuilt
 from runbook.progress import SILENT
 from runbook.registry import members
 
-from .conftest import Runner, fresh_id, remove_image
+from .conftest import Runner, fresh_id, remove_image, trees_of, write_lock, write_wheel
 
 pytestmark = pytest.mark.docker
 
@@ -43,11 +46,14 @@ def build(plan: Plan) -> Any:
     return members("engine")["docker"].build(plan, SILENT)
 
 
-def test_the_image_adds_one_layer_that_holds_the_environment_and_no_wheel(
+def test_the_image_adds_one_layer_to_the_base_and_the_environment_is_linked_beside_it(
     runner: Runner, docker_client: Any
 ) -> None:
     image = docker_client.inspect_image(runner.built.handle)
     assert len(image["RootFS"]["Layers"]) == 2
+    assert runner.built.folder is not None
+    module = next(runner.built.folder.glob("lib/python*/site-packages/greeting.py"))
+    assert module.stat().st_nlink == 2
     changed = (
         "import os; print([os.path.join(f, n) for f, _, ns in os.walk('/') for n in ns if n.endswith('.whl')])"
     )
@@ -55,13 +61,10 @@ def test_the_image_adds_one_layer_that_holds_the_environment_and_no_wheel(
     assert runner.output("import os; print(os.listdir('/opt/runbook'))") == "['env']"
 
 
-def test_nothing_of_the_images_configuration_starts_by_itself(
-    runner: Runner, docker_client: Any, plan: Plan
-) -> None:
+def test_nothing_of_the_images_configuration_starts_by_itself(runner: Runner, docker_client: Any) -> None:
     config = docker_client.inspect_image(runner.built.handle)["Config"]
     assert not config.get("Entrypoint") and not config.get("OnBuild") and not config.get("Volumes")
     assert config["User"] == "65534:65534"
-    assert config["Labels"]["org.runbook.environment"] == plan.environment_id
     assert config["Labels"]["org.runbook.owner"] == ""
     assert [e for e in config["Env"] if e.startswith("PATH=/opt/runbook/env/bin:")]
 
@@ -186,40 +189,69 @@ def test_another_patch_release_is_used_and_said(other: Callable[..., Plan], plan
 def test_a_failed_build_leaves_no_image_and_no_container(
     other: Callable[..., Plan], tmp_path: Path, docker_client: Any
 ) -> None:
-    changed = other(wheels=lambda: tmp_path)
+    wheel = tmp_path / "greeting-1.0-py3-none-any.whl"
+    wheel.write_bytes(b"PK\5\6" + bytes(18))
+    changed = other(trees=partial(trees_of, tmp_path, write_lock(wheel, tmp_path / "lock")))
     with pytest.raises(EnvironmentNotRebuilt, match="greeting"):
         build(changed)
     assert not docker_client.images(f"runbook/env:{changed.environment_id[7:31]}")
     assert not docker_client.containers(all=True, filters={"label": f"{owner.LABEL}={owner.owner()}"})
+    cache = platformdirs.user_cache_path("runbook")
+    assert not list(cache.glob("**/.partial-*"))
 
 
-INSTALLER = """
-import greeting as g
-print(open(g.__file__.replace("greeting.py", "greeting-1.0.dist-info/INSTALLER")).read())
-"""
-
-
-def test_uv_installs_even_where_the_base_lacks_its_libraries(
+def test_a_base_that_lacks_the_libraries_of_uv_will_do(
     other: Callable[..., Plan], tmp_path: Path, runner: Runner
 ) -> None:
     digest = make_layout(tmp_path / "base", libgcc=False)
     built = build(other(layout=lambda: tmp_path / "base", base={"digest": digest}))
-    assert replace(runner, built=built).output(INSTALLER) == "uv"
+    assert replace(runner, built=built).output("import greeting; print(greeting.TEXT)") == "hello"
 
 
-def test_where_uv_does_not_start_pip_installs_the_same(
-    other: Callable[..., Plan], runner: Runner, monkeypatch: pytest.MonkeyPatch
+def test_a_second_environment_with_the_same_wheels_asks_the_engine_for_no_container(
+    other: Callable[..., Plan], runner: Runner, docker_client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uv.find_uv_bin", lambda: "/bin/false")
-    listing = (
-        "import os, greeting\nroot = os.path.dirname(greeting.__file__)\n"
-        "print(sorted(os.path.relpath(os.path.join(f, n), root) for f, _, ns in os.walk(root) for n in ns))"
+    def none(*_: Any, **__: Any) -> None:
+        raise AssertionError("a container was made")
+
+    monkeypatch.setattr("runbook.engine.container.created", none)
+    built = build(other())
+    monkeypatch.undo()
+    assert not built.cached
+    assert built.handle == runner.built.handle
+    assert replace(runner, built=built).output("import greeting; print(greeting.TEXT)") == "hello"
+
+
+def test_where_the_folder_of_an_environment_is_gone_it_is_made_again(
+    other: Callable[..., Plan], runner: Runner
+) -> None:
+    plan = other()
+    first = build(plan)
+    assert first.folder is not None
+    shutil.rmtree(first.folder)
+    again = build(plan)
+    assert not again.cached
+    assert replace(runner, built=again).output("import greeting; print(greeting.TEXT)") == "hello"
+    assert build(plan).cached
+
+
+def test_a_wheel_writes_nothing_through_a_link_that_the_base_names(
+    other: Callable[..., Plan], tmp_path: Path, runner: Runner
+) -> None:
+    # A base that says its interpreter is a folder of this machine, and a wheel that has files below `bin/python`.
+    outside, wheels = tmp_path / "outside", tmp_path / "wheels"
+    outside.mkdir()
+    wheels.mkdir()
+    write_wheel(
+        wheels, "evil", {f"evil-1.0.data/data/{name}/x": "x" for name in ("bin/python", "bin/python3", "lib64")}
     )
-
-    def files(one: Runner) -> list[str]:
-        marks = ("REQUESTED", "_virtualenv", "uv_cache.json")  # What each tool leaves for itself.
-        return [name for name in ast.literal_eval(one.output(listing)) if not any(mark in name for mark in marks)]
-
-    with_pip = replace(runner, built=build(other()))
-    assert (runner.output(INSTALLER), with_pip.output(INSTALLER)) == ("uv", "pip")
-    assert files(with_pip) == files(runner)
+    python = assemble.Python("sha256:" + "0" * 64, "3.11.1", str(outside), "CPython", "cpython-311")
+    lock = write_lock(next(wheels.iterdir()), tmp_path / "lock")
+    parts = assemble.parts(trees_of(wheels, lock, PYTHON), python)
+    for part in parts:
+        part.bytecode.mkdir(parents=True)
+        (part.bytecode / "listing.json").write_text("[]")
+    assemble.assemble(tmp_path / "env", parts, python)
+    assert (tmp_path / "env/bin/python").readlink() == outside
+    assert not list(outside.iterdir())
+    assert not (tmp_path / "env/lib/x").exists()

@@ -3,6 +3,7 @@
 import os
 import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,7 @@ from runbook.model.code import Link, Shape
 from runbook.progress import SILENT
 from runbook.registry import members
 
-from .conftest import ROOT, Runner, engine_names, fresh_id, write_wheel
+from .conftest import ROOT, Runner, engine_names, fresh_id, trees_of, write_wheel
 
 every_engine = pytest.mark.parametrize("runner", engine_names(), indirect=True)
 
@@ -220,7 +221,15 @@ def test_resources_are_measured_or_say_why_not(runner: Runner) -> None:
 def test_a_package_whose_bytes_are_others_is_refused_by_name(runner: Runner, plan: Plan, tmp_path: Path) -> None:
     write_wheel(tmp_path, "greeting", {"greeting.py": "TEXT = 'altered'\n"})
     with pytest.raises(EnvironmentNotRebuilt, match="greeting"):
-        runner.engine.build(replace(plan, environment_id=fresh_id(), wheels=lambda: tmp_path), SILENT)
+        runner.engine.build(
+            replace(
+                plan,
+                environment_id=fresh_id(),
+                wheels=lambda: tmp_path,
+                trees=partial(trees_of, tmp_path, plan.requirements()),
+            ),
+            SILENT,
+        )
 
 
 @every_engine

@@ -30,7 +30,7 @@ from runbook.compare import program
 from runbook.compare.rows import compare_rows
 from runbook.compare.verdict import compare
 from runbook.engine.docker_base import _image_of
-from runbook.engine.docker_build import read_told
+from runbook.engine.docker_ready import read_told
 from runbook.environment.layer import verify_layout
 from runbook.environment.tags import best_wheel
 from runbook.errors import BundleRejected, EnvironmentNotRebuilt, NeedMissing, RunbookError, UsageError
