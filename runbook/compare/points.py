@@ -26,6 +26,7 @@ class Point(NamedTuple):
     replay: float | Fraction
 
     def place(self) -> str:
+        """Where it is, in words."""
         return "in the final value" if self.where is None else f"at step {self.where}"
 
 
@@ -51,6 +52,7 @@ class Identity:
                 self.parted |= any(gaps)
 
     def look(self, point: Point) -> None:
+        """Take in one pair."""
         a, b = point.original, point.replay
         if a == b:
             self.zeros |= a == 0 and copysign(1, a) != copysign(1, b)
@@ -65,6 +67,7 @@ class Identity:
             self.holes += not finite(a)
 
     def remark(self, *, alone: bool) -> str:
+        """What a reader should know of it; `alone`: there is no curve, only one value."""
         remarks = []
         if self.nans:
             remarks.append("NaN on both sides" if alone else "NaN on both sides, in the same places")
