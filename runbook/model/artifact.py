@@ -95,7 +95,7 @@ class ArtifactComparison(Value, frozen=True, kw_only=True, omit_defaults=True):
             part = self.parts[0]
             said.append(f"{part.name}: {part.words()}")
             if self.parts_differing > 1:
-                said[0] += f" (and {self.parts_differing - 1:,} more of {self.parts_of:,} {self.unit}s)"
+                said[0] += f" (first of {self.parts_differing:,} {self.unit}s that differ, of {self.parts_of:,})"
         return "; ".join([*said, *([self.reason] if self.reason else [])])
 
 

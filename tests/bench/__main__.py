@@ -18,6 +18,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "support"))
 
 from carrying import carrying  # noqa: E402
+from comparing import comparing  # noqa: E402
 from digests import hashing, start_up, unchanged, verifying  # noqa: E402
 from environments import locking, prepare, replaying  # noqa: E402
 from jobs import BUILD  # noqa: E402
@@ -25,7 +26,7 @@ from measure import HEAD, Figure  # noqa: E402
 from trees import FULL, QUICK, Size, parse_size  # noqa: E402
 from watching import watching  # noqa: E402
 
-CHOICES = ("start", "hash", "unchanged", "verify", "watching", "environment", "carrying")
+CHOICES = ("start", "hash", "unchanged", "verify", "watching", "environment", "carrying", "comparing")
 
 
 def figures(sizes: tuple[Size, ...], runs: int, only: str, under: Path, *, full: bool) -> Iterator[Figure]:
@@ -49,6 +50,8 @@ def figures(sizes: tuple[Size, ...], runs: int, only: str, under: Path, *, full:
         yield from replaying(prepared, runs)
     if only in ("", "carrying"):
         yield from carrying(under, runs, 1024 if full else 512)
+    if only in ("", "comparing"):
+        yield from comparing(under, runs, full=full)
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from msgspec.structs import replace
 
 from runbook.compare.verdict import compare
+from runbook.model.artifact import ArtifactComparison, Part, conclude
 from runbook.model.determinism import Change, Determinism, Sensitivity
 from runbook.model.environment import Package
 from runbook.model.fact import missing, observed
@@ -151,6 +152,50 @@ def odd_curves() -> Report:
     return Report(original=make_record(), series=curves, replay_series={"one": curves["flat"]})
 
 
+def outputs(text: str = "") -> Report:
+    """Output files with every verdict, and a hostile one's words."""
+    part = Part(
+        name=f"layer1.weight{text}",
+        note=text,
+        where="[3, 5]",
+        original=f"0.5{text}",
+        replay="0.25",
+        differing=12,
+        of=4096,
+        largest=0.25,
+        mean=1e-3,
+        ulp=7,
+    )
+    sides = {"bytes": 4096, "replay_bytes": 4100}
+    files = [
+        ArtifactComparison(path="out/log.txt", kind="", verdict="identical bytes", **sides),
+        ArtifactComparison(
+            path="out/plot.png",
+            kind="image",
+            verdict="same content",
+            reason="metadata differs: Software a → b",
+            **sides,
+        ),
+        ArtifactComparison(
+            path="m.pkl", kind="pickle", verdict="bytes differ", reason="a pickle is a program", **sides
+        ),
+        ArtifactComparison(
+            path=f"model.pt{text}",
+            kind="pytorch",
+            verdict="different",
+            parts=(part, replace(part, name="layer2.weight", note="shape [3] became [4]")),
+            parts_differing=30,
+            parts_of=64,
+            unit="tensor",
+            **sides,
+        ),
+        ArtifactComparison(path="new.csv", kind="", verdict="on one side only", reason="the original has none"),
+    ]
+    report = pair(make_record(), replayed())
+    comparison = replace(report.comparison, artifacts=conclude(files))
+    return dataclasses.replace(report, comparison=comparison)
+
+
 def all_reports() -> dict[str, Report]:
     original = make_record()
     accuracy, loss = original.metrics
@@ -170,6 +215,8 @@ def all_reports() -> dict[str, Report]:
         "diff": pair(original, other, replaying=False, b=parted),
         "varied": dataclasses.replace(same, comparison=replace(same.comparison, determinism=varied())),
         "hostile": hostile(),
+        "outputs": outputs(),
+        "hostile outputs": outputs(HOSTILE),
         "large": large(),
         "odd curves": odd_curves(),
     }
