@@ -158,6 +158,16 @@ def test_a_compressed_archive_that_unpacks_to_too_much_is_not_unpacked(comparer:
     assert found.verdict == "bytes differ", found
 
 
+def test_an_array_whose_checksum_is_wrong_is_compared_by_bytes(comparer: Comparer, tmp_path: Path) -> None:
+    good = planted()["numpy"]()
+    assert good.again is not None
+    at = good.again.rfind(b"PK\1\2")
+    broken = good.again[: at + 16] + bytes(4) + good.again[at + 20 :]
+    found = _compare(comparer, tmp_path, ".npz", good.original, broken)
+    assert found.verdict == "bytes differ"
+    assert "a broken zip member (Bad CRC-32" in found.reason
+
+
 def test_a_reader_that_dies_costs_one_answer(tmp_path: Path) -> None:
     one = planted()["csv"]()
     with Comparer() as comparer:
