@@ -28,6 +28,8 @@ _PATH_CAP = 4096
 _FOLDER_RENAMES = 200
 """How often all paths are gone through for a folder that was renamed."""
 _LENGTHS = {b"S": 4, b"Y": 5, b"G": 2, b"C": 5, b"X": 3, b"D": 4, b"B": 2}
+_VARIED = ("order", "time")
+"""What the hook can change about a job."""
 _KEPT = re.compile(r"[0-9]{1,10}-[0-9]{1,10}")
 
 
@@ -293,10 +295,11 @@ class Fold:
         return [(int(key[0]), key[1:], count) for key, count in self._counted[kind].counts.items()]
 
     def _varied(self) -> dict[str, int]:
-        found: dict[str, int] = {}
+        found = dict.fromkeys(_VARIED, 0)
         for _, (what,), count in self._values(b"B"):
-            found[what] = found.get(what, 0) + count
-        return found
+            if what in found:
+                found[what] += count
+        return {what: count for what, count in found.items() if count}
 
     def _where(self, number: int, line: str) -> str:
         cwd = str(self._details[number]["cwd"])

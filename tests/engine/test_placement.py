@@ -85,6 +85,13 @@ def test_inputs_inside_a_moved_project_move_with_it() -> None:
     assert [b.target for b in found.binds] == ["/workspace", "/workspace/project/data.csv"]
 
 
+@pytest.mark.parametrize(("root", "at"), [("/home/ada/x", "/workspace"), ("/usr/local", "/workspace-elsewhere")])
+def test_a_project_that_is_to_lie_elsewhere_lies_where_no_other_replay_has_it(root: str, at: str) -> None:
+    found = place(replace(sandbox(root, argv=("python", f"{root}/t.py")), elsewhere=True), PREFIX, BIN)
+    assert (found.root, found.argv) == (at, ("python", f"{at}/t.py"))
+    assert found.root != laid_out(root).root
+
+
 def test_the_home_stays_where_it_was_unless_that_hides_the_interpreter() -> None:
     assert laid_out("/srv/p", HOME="/home/alice").home == "/home/alice"
     hidden = laid_out(

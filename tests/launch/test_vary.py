@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from runbook.launch import watch as watching
 from runbook.launch.watch import prepare, read_watch
+from runbook.launch.watched import Fold
 from runbook.model.watch import Watched
 from tests.launch.watching import PYTHON, environment, script
 
@@ -136,6 +137,16 @@ def test_children_meet_it_too(tmp_path: Path) -> None:
     variables = prepare(tmp_path / "watch", environment(), vary="time")
     done = subprocess.run([PYTHON, str(script(tmp_path, text))], env=variables, capture_output=True, check=True)
     assert len(set(done.stdout.split())) == 1
+
+
+def test_a_log_that_claims_other_changes_is_not_believed() -> None:
+    fold = Fold()
+    fold.add(1, b"P", [b"1", b"7", b"", b"start", b"0", b"3.11.7", b"/python", b"/", b"/watch/"])
+    for name, count in ((b"order", b"4"), (b"order", b"8"), (b"moon", b"3"), (b"time", b"x")):
+        fold.add(1, b"B", [count, name])
+    found = fold.result()
+    assert found.varied == {"order": 8}
+    assert found.lost  # The last is no number.
 
 
 @pytest.mark.parametrize("names", ["", "nothing", "order,nothing"])

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from runbook.compare.verdict import compare
 from runbook.model.artifact import ArtifactComparison, Part, conclude
+from runbook.model.calibration import Repeat
 from runbook.model.determinism import Change, Determinism, Sensitivity
 from runbook.model.environment import Package
 from runbook.model.fact import missing, observed
@@ -90,6 +91,10 @@ def varied(name: str = "loss", words: str = "this is what makes it vary") -> Det
     )
 
 
+def repeat(name: str) -> Repeat:
+    return Repeat(run=name, engine="docker", status="completed", seeds={name: name}, values={name: 0.4})
+
+
 def hostile() -> Report:
     original = make_record(
         name=HOSTILE,
@@ -113,6 +118,7 @@ def hostile() -> Report:
         comparison=replace(
             compare(original, replay, {}, {}, replaying=True, substitutions=(HOSTILE,)),
             determinism=varied(HOSTILE, HOSTILE),
+            repeats=(repeat(HOSTILE),),
         ),
         series={HOSTILE: Series(steps=(0, 1), values=(1.0, 2.0))},
         bundle_name=HOSTILE,
@@ -213,7 +219,9 @@ def all_reports() -> dict[str, Report]:
             original, replayed(code=replace(original.code, tree=replace(original.code.tree, digest="0" * 64)))
         ),
         "diff": pair(original, other, replaying=False, b=parted),
-        "varied": dataclasses.replace(same, comparison=replace(same.comparison, determinism=varied())),
+        "varied": dataclasses.replace(
+            same, comparison=replace(same.comparison, determinism=varied(), repeats=(repeat("loss"),))
+        ),
         "hostile": hostile(),
         "outputs": outputs(),
         "hostile outputs": outputs(HOSTILE),
