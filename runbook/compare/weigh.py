@@ -135,23 +135,21 @@ class Weigher:
         phrases, evidence = [], []
         for path in changed[:_NAMED]:
             x, y = left.get(path), right.get(path)
-            shown = (
-                path if any(i and i.path.endswith(path) for i in sides) and len(left) == 1 else f"{what}/{path}"
-            )
-            shown = what if len(left) == len(right) == 1 else shown
+            shown = what if all(i and i.kind == "file" for i in sides) else f"{what}/{path}"
             if x is None or y is None:
                 evidence.append(f"{shown} (only in {'B' if x is None else 'A'})")
                 continue
             texts = [
                 m.read(i.name, e) if i else None for m, i, e in zip(self.manifests, sides, (x, y), strict=True)
             ]
-            rows = compare_rows(shown, *texts) if texts[0] is not None and texts[1] is not None else None  # type: ignore[arg-type]
-            if rows is None:
-                sizes = f"{shown}: {x.size:,} B → {y.size:,} B"
-                evidence.append(f"{sizes}; its rows are not at hand (a bundle of the run would hold them)")
-            else:
+            sizes = f"{shown}: {x.size:,} B → {y.size:,} B"
+            if texts[0] is None or texts[1] is None:
+                evidence.append(f"{sizes}; its rows are not at hand (a bundle of the run may hold them)")
+            elif rows := compare_rows(shown, texts[0], texts[1]):
                 phrases.append(rows.why)
                 evidence += rows.evidence
+            else:
+                evidence.append(f"{sizes}; it is no text, so it has no rows")
         if len(changed) > _NAMED:
             evidence.append(f"and {len(changed) - _NAMED:,} more files")
         why = f"the job read other bytes: {phrases[0]}" if len(phrases) == len(changed) == 1 else ""

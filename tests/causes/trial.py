@@ -57,7 +57,8 @@ def explained(cause: Cause, a: Path, b: Path) -> Tried:
     answer = json.loads(done.stdout)
     named = answer["causes"]
     said = [f"{one['weight']}: {one['what']}" for one in named[: max(1, len(cause.causes))]]
-    return Tried("; ".join(said) or answer["advice"][0], tuple(_wrong(cause, answer["moved"], named)))
+    first = "; ".join(said) or next(iter(answer["advice"]), answer["sentence"])
+    return Tried(first, tuple(_wrong(cause, answer["moved"], named)))
 
 
 def _wrong(cause: Cause, moved: bool, named: list[dict[str, Any]]) -> Iterator[str]:

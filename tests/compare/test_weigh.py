@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from runbook.compare.contents import Manifests
+from runbook.compare.contents import Manifests, unread
 from runbook.compare.verdict import compare
 from runbook.model.environment import Package
 from runbook.model.fact import observed
@@ -18,7 +18,7 @@ from runbook.model.metric import Metric
 from runbook.model.record import Record
 from runbook.model.verdict import Comparison, Difference
 from runbook.model.watch import Process, Use, Watched
-from tests.factories import entries_of, make_code, make_environment, make_host, make_record
+from tests.factories import entries_of, make_code, make_environment, make_host, make_input, make_record
 
 JOB = Job(argv=("python", "train.py"), root="/p", cwd=".")
 SEEN = tuple(SeenFile(path=path, kind="code", why="source", read=True) for path in ("train.py", "model.py"))
@@ -143,6 +143,26 @@ def test_without_a_cause_in_the_record_none_is_invented():
 
 def test_metrics_that_agree_need_no_advice():
     assert laid(record(1.0), record(1.0)).advice == ()
+
+
+def test_rows_of_inputs_are_shown_where_they_are_at_hand():
+    versions = {"rows.csv": (b"n,v\na,1\nb,2\n", b"n,v\na,1\nb,3\n"), "blob.bin": (b"\0one", b"\0two")}
+    found = []
+    for at_hand in (True, False):
+        sides = []
+        for side in (0, 1):
+            files = {name: {name: both[side]} for name, both in versions.items()}
+            inputs = tuple(make_input(name, one) for name, one in files.items())
+            read = (lambda name, _, held=files: held[name][name]) if at_hand else unread
+            sides.append((inputs, Manifests((), {n: entries_of(one) for n, one in files.items()}, read)))
+        (a, left), (b, right) = sides
+        both = compare(
+            record(1.0, inputs=a), record(2.0, inputs=b), {}, {}, replaying=False, manifests=(left, right)
+        )
+        found.append({d.what: d.evidence for d in both.differences})
+    assert found[0]["data/rows.csv"] == ("data/rows.csv:3: row 2: v 2 → 3",)
+    assert found[0]["data/blob.bin"] == ("data/blob.bin: 4 B → 4 B; it is no text, so it has no rows",)
+    assert "not at hand" in found[1]["data/rows.csv"][0]
 
 
 def test_the_order_in_which_a_folder_was_read_is_a_difference():
