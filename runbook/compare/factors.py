@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import PurePosixPath
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -16,7 +17,9 @@ from packaging.utils import canonicalize_name
 
 from runbook.compare import rank
 from runbook.compare.argv import spans
+from runbook.compare.contents import Manifests
 from runbook.compare.facts import ABSENT, differ
+from runbook.compare.touched import Touched
 from runbook.compare.verdict import differences_of
 from runbook.model.bisection import Factor, Part
 from runbook.model.code import Shape
@@ -40,6 +43,11 @@ class Side:
     code: Sequence[Entry]
     pins: Mapping[str, Pin]
     """Name → what the lock says of it."""
+
+    @cached_property
+    def touched(self) -> Touched:
+        """What its job used, as far as was seen."""
+        return Touched(self.record, Manifests(self.code))
 
     def moved(self, text: str, root: str) -> str:
         """Text that names a place below this run's root, as if that lay at `root`."""
@@ -148,10 +156,8 @@ def _words(what: tuple[str, ...]) -> str:
 
 def _touched(side: Side, path: str) -> bool:
     """Whether the job read a file of its code, as far as was seen: of one that only it wrote, nothing depends."""
-    if not side.record.watch.known or not side.record.files:
-        return True
-    places = {path, *(p.as_posix() for p in PurePosixPath(path).parents if p.as_posix() != ".")}
-    return any(f.read and f.first == "read" and f.path in places for f in side.record.files)
+    made = any(f.path == path and f.first == "written" for f in side.record.files)
+    return not made and side.touched.opened(path) is not False
 
 
 def _inputs(a: Side, b: Side) -> Iterator[Part]:
@@ -216,7 +222,6 @@ def _rest(a: Side, b: Side, fixed: list[Difference]) -> Iterator[Part]:
 
 
 def _packages(a: Side, b: Side) -> Iterator[Part]:
-    left, right = ({p.name: p for p in side.record.environment.packages} for side in (a, b))
     for name in sorted({*a.pins, *b.pins}):
         x, y = a.pins.get(name), b.pins.get(name)
         if x == y:
@@ -228,15 +233,8 @@ def _packages(a: Side, b: Side) -> Iterator[Part]:
                 judged = ("low", "the same release; the index lists other files of it")
         else:
             shown = [p.version if p else ABSENT for p in (x, y)]
-        used = _imported(a, left.get(name)) or _imported(b, right.get(name))
+        used = any(name in side.pins and side.touched.imported(name) is not False for side in (a, b))
         yield _part(f"package:{name}", differ("lock", name, shown[0], shown[1], judged), used)
-
-
-def _imported(side: Side, package: Package | None) -> bool:
-    if package is None:
-        return False
-    watch = side.record.watch.value
-    return watch is None or not package.imports or not {*package.imports}.isdisjoint(watch.imports)
 
 
 def _base(a: Side, b: Side, fixed: list[Difference], based: bool) -> Iterator[Part]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 from packaging.utils import canonicalize_name, parse_wheel_filename
@@ -21,7 +21,7 @@ from runbook.bundle.read import Bundle
 from runbook.bundle.write import BundleWriter
 from runbook.compare.argv import spans
 from runbook.compare.factors import Side, owner
-from runbook.errors import UsageError
+from runbook.errors import NotComparable, UsageError
 from runbook.flow.seal import DERIVED, add_documents
 from runbook.model import manifest
 from runbook.model.bisection import Hybrid, Part
@@ -76,7 +76,10 @@ class Mixture:
         self._places = [(i.name, i.path) for s in sides for i in s.record.inputs]
 
     def write(self, target: Path) -> str:
-        """Write it; its id. The same parts give the same bytes."""
+        """Write it; its id. The same parts give the same bytes.
+
+        Raises NotComparable (`no-such-mixture`) for parts that cannot be in one bundle.
+        """
         with BundleWriter(target, replace=True) as writer:
             for name in self._a.names:
                 if name not in _MADE and not name.startswith(_OWN):
@@ -140,6 +143,10 @@ class Mixture:
             entry = (right if source is self._b else left).get(path)
             if entry is not None:
                 chosen.append((entry, source))
+        paths = {entry.path for entry, _ in chosen}
+        for path in paths:
+            if above := next((p for p in PurePosixPath(path).parents if p.as_posix() in paths), None):
+                raise _no_such(f"{above} would be a file and a folder")
         return chosen
 
     def _owner(self, path: str) -> str:
@@ -298,9 +305,14 @@ class Mixture:
 
     def _stdin(self) -> StandardInput | None:
         fed = self._from("stdin").record.job.stdin
-        if fed is None or "stdin" not in self._taken:
-            return fed
-        return msgspec.structs.replace(fed, path=self._moved(fed.path, self._a.record.job.root))
+        if fed is None:
+            return None
+        path = fed.path
+        if "stdin" in self._taken:
+            path = self._moved(path, self._a.record.job.root)
+        if not any(path == i.path or path.startswith(f"{i.path}/") for i, _ in self._inputs):
+            raise _no_such(f"the job would be fed {path}, which is none of its inputs")
+        return msgspec.structs.replace(fed, path=path)
 
     def _seeds(self) -> Iterator[Seed]:
         """A's, but for those that a variable or the command sets and that are B's now; calls are seen anew."""
@@ -311,6 +323,10 @@ class Mixture:
 
         yield from (s for s in self._a.record.seeds if not swapped(s))
         yield from (s for s in self._b.record.seeds if swapped(s))
+
+
+def _no_such(why: str) -> NotComparable:
+    return NotComparable("these parts do not fit together", why, id="no-such-mixture")
 
 
 def _copy(writer: BundleWriter, file: _File) -> None:

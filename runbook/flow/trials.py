@@ -232,18 +232,23 @@ class Trials:
         self.spent += 1
         self.progress.say(f"replay {len(self.made) + 1}: {told}")
         since = time.monotonic()
+        bundle, run, failed, report = "", "", "", None
         with tempfile.TemporaryDirectory(prefix="runbook-bisect-") as scratch:
-            path = place(Path(scratch))
-            bundle, run, failed, report = "", "", "", None
             try:
+                path = place(Path(scratch))
+                bundle = _id_of(path)
                 done = replay(path, self._choices(path))
                 report, record = done.report, done.report.replay
                 assert record is not None
-                bundle, run = report.bundle_id, record.run
+                run = record.run
                 if done.comparison.broken_preconditions:
                     failed = f"what ran is not what was asked for: {done.comparison.broken_preconditions[0]}"
             except (JobFailed, EnvironmentNotRebuilt) as error:
-                failed, bundle = str(error), _id_of(path)
+                failed = str(error)
+            except NotComparable as error:
+                if error.id != "no-such-mixture":
+                    raise
+                failed = str(error)
         line = _Line(
             taken=taken, end=end, bundle=bundle, run=run, failed=failed, seconds=round(time.monotonic() - since, 3)
         )

@@ -1,6 +1,6 @@
-"""`make causes`: every planted cause run for real on both sides, and whether `runbook explain` names it first.
+"""`make causes`: every planted cause run for real on both sides, and what `runbook explain` or `bisect` says.
 
-usage: python -m tests.causes [--explain] [NAME | NAME/JOB…]
+usage: python -m tests.causes [--explain | --bisect] [NAME | NAME/JOB…]
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.causes.bisecting import bisected
 from tests.causes.table import CAUSES
 from tests.causes.trial import Tried, explained, pair
 
-VERBS = {"--explain": explained}
+VERBS = {"--explain": explained, "--bisect": bisected}
 
 
 def main(arguments: list[str]) -> int:

@@ -15,6 +15,12 @@ from typing import Any
 import pytest
 import uv
 
+from runbook.bundle.read import open_bundle
+from runbook.bundle.verify import verify
+from runbook.compare.factors import differing
+from runbook.errors import NotComparable
+from runbook.flow.hybrid import Mixture, side
+from runbook.model.record import Record
 from tests.environment.conftest import OwnIndex, serving
 from tests.flow.conftest import Done, Project
 from tests.observe.wheelmaker import make_wheel
@@ -245,6 +251,43 @@ def test_of_causes_that_do_it_each_alone_both_are_named(pair: Pair, desk: Projec
     done = _bisect(desk, a, b, "--metric", "loss")
     assert done.code == 0, done.err
     assert sorted(_causes(done)) == [["code:scale.py"], ["variable:TORCH_OFFSET"]]
+
+
+def test_a_mixture_is_of_the_parts_that_were_asked_for_or_there_is_none(pair: Pair, tmp_path: Path) -> None:
+    job = "import sys\nprint('loss:', sum(map(float, sys.stdin)))\n"
+    bundles = []
+    for one, fed in ((pair.a, "1\n"), (pair.b, "2\n")):
+        one.write("train.py", job)
+        source = one.write(f"{one.folder.name}.txt", fed)
+        with source.open("rb") as stdin:
+            done = one.runbook(
+                "run", "--metric", "loss=loss: ([0-9.]+)", "--", one.python, "train.py", stdin=stdin
+            )
+        assert done.code == 0, done.err
+        bundles.append(one.capture("x.runbook"))
+    with open_bundle(bundles[0]) as a, open_bundle(bundles[1]) as b:
+        sides = side(a), side(b)
+        parts = [part for factor in differing(*sides).factors for part in factor.parts]
+        ids = frozenset(part.id for part in parts)
+        assert ids == {"input:first.txt", "input:second.txt", "stdin"}
+
+        def mixed(*taken: str) -> Record:
+            target = tmp_path / "mixed.runbook"
+            Mixture((a, b), sides, parts, frozenset(taken)).write(target)
+            verify(target)
+            with open_bundle(target) as made:
+                return made.record
+
+        nothing, everything = mixed(), mixed(*ids)
+        for made, whole in ((nothing, a.record), (everything, b.record)):
+            assert (made.job.stdin, made.job.argv[1:]) == (whole.job.stdin, whole.job.argv[1:])
+            assert [i.digest for i in made.inputs] == [i.digest for i in whole.inputs]
+            assert (made.code.tree.digest, made.environment.id.value) == (
+                whole.code.tree.digest,
+                whole.environment.id.value,
+            )
+        with pytest.raises(NotComparable, match=r"fed second\.txt, which is none of its inputs"):
+            mixed("stdin")
 
 
 def test_after_ctrl_c_the_same_command_goes_on_and_nothing_is_left_behind(pair: Pair, desk: Project) -> None:
