@@ -54,6 +54,8 @@ def explaining(what: str, where: Path) -> Iterator[None]:
         with explaining_full(what, where):
             yield
     except OSError as error:
+        if error.errno is None:
+            raise  # Of a connection, say: not what a file system tells.
         if error.errno == errno.EEXIST:
             raise UsageError("already there", error.filename or where, id="target-exists") from error
         hint = "choose another place, or mend its permissions"

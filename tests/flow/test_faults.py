@@ -135,7 +135,8 @@ def road(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Iterator[Road]
         assert [p["shipped"] for p in record["environment"]["packages"] if p["name"] == "fault"] == ["locked"]
         image = f"runbook/env:{record['environment']['id']['value'][7:31]}"
         made = Road(project, index, project.folder / "x.runbook", image, daemon.api, daemon.address, env)
-        made.recovers()
+        done = made.replay(XDG_CACHE_HOME=str(folder / "first"))
+        assert done.code == 0, done.err
         made.ready += [
             tag for tag in made.api.inspect_image(image)["RepoTags"] if tag.startswith("runbook/python:")
         ]
