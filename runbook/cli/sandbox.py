@@ -22,7 +22,7 @@ _SANDBOX = (
     click.option(
         "--engine",
         default="auto",
-        help="docker, podman, local … [auto: a sandbox where there is one, docker first, else local]",
+        help="docker, podman, local … [auto: a sandbox, docker first; else local, if you captured it]",
     ),
     click.option(
         "--data", multiple=True, metavar="NAME=PATH", help="Where a referenced input lies: a path here, or a URL."

@@ -36,14 +36,26 @@ def write_atomic(path: Path, data: bytes | bytearray, *, mode: int = 0o644) -> N
 
 
 @contextlib.contextmanager
-def explaining(what: str, where: Path) -> Iterator[None]:
-    """Turn what the file system says while `what` is written below `where` into one clear error."""
+def explaining_full(what: str, where: Path) -> Iterator[None]:
+    """Turn what the file system says when it is full into one clear error; another OSError goes on."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            hint = f"free some (df -h {where}), or choose another place"
-            raise NeedMissing(f"no space left for {what}", where, hint=hint, id="disk-full") from error
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        hint = f"free some (df -h {where}), or choose another place"
+        raise NeedMissing(f"no space left for {what}", where, hint=hint, id="disk-full") from error
+
+
+@contextlib.contextmanager
+def explaining(what: str, where: Path) -> Iterator[None]:
+    """Turn what the file system says while `what` is written below `where` into one clear error."""
+    try:
+        with explaining_full(what, where):
+            yield
+    except OSError as error:
+        if error.errno is None:
+            raise  # Of a connection, say: not what a file system tells.
         if error.errno == errno.EEXIST:
             raise UsageError("already there", error.filename or where, id="target-exists") from error
         hint = "choose another place, or mend its permissions"

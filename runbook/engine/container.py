@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from runbook.engine import owner, seccomp
+from runbook.engine.daemon import parting
 from runbook.errors import EnvironmentNotRebuilt, NeedMissing
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _TICK_S = 0.25
 """How often limits are looked at."""
 _SAMPLE_S = 1.0
+_ASK_S = 5.0
+"""How often an engine is asked whether it is still there while a container runs."""
 _OPEN_FILES = 16384
 _GRACE_S = 5
 """Seconds between SIGTERM and SIGKILL when the time is up."""
@@ -107,6 +110,7 @@ def created(daemon: Daemon, image: str, host: Mapping[str, Any], **config: Any) 
         security_opt=["no-new-privileges", *seccomp.options(daemon.product)],
         **{"ulimits": ulimits(), **host},
     )
+    given_up = True
     try:
         # An engine goes on creating when its caller has left: what is not there yet cannot be removed.
         with owner.uninterrupted():
@@ -120,11 +124,16 @@ def created(daemon: Daemon, image: str, host: Mapping[str, Any], **config: Any) 
                 **config,
             )
         yield name
+        given_up = False
     except APIError as error:
         raise refused(error) from error
     finally:
         # An engine that has gone keeps it, and the next start sweeps.
-        with owner.uninterrupted(), contextlib.suppress(NotFound, RequestException):
+        with (
+            owner.uninterrupted(),
+            contextlib.suppress(NotFound, RequestException),
+            parting(api) if given_up else contextlib.nullcontext(),
+        ):
             api.remove_container(name, v=True, force=True)
 
 
@@ -196,10 +205,14 @@ def run(
         api.attach_socket(name, params={"stdout": 1, "stderr": 1, "stream": 1, "logs": 0}), stdout, stderr
     )
     api.start(name)
+    asked = time.monotonic()
     deadline = None if time_s is None else time.monotonic() + time_s
     timed_out, broke, stopped = False, "", ""
     with _sampled(api, name, cgroup) as usage:
         while not pump.ended(_TICK_S):
+            if time.monotonic() - asked > _ASK_S:
+                api.ping()  # One that hangs says nothing for ever; its silence ends in a time-out.
+                asked = time.monotonic()
             broke = broken()
             if broke:
                 _end(api, name, grace=0)
@@ -215,7 +228,7 @@ def run(
                 break
     if pump.failure is not None:
         _end(api, name, grace=0)
-    api.wait(name)
+    api.wait(name, timeout=api.timeout)
     pump.check()
     state = api.inspect_container(name)["State"]
     return Ended(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,9 +16,13 @@ if TYPE_CHECKING:
 
 _PATIENCE_S = 3
 """Seconds that an engine has to say its version."""
-_BUSY_S = 60
-_LONG_S = 3600
-"""Seconds that one request may take afterwards: committing a large layer is one request."""
+_PATIENT_S = 120
+"""Seconds that it has to answer any other request, unless Docker's own variable says otherwise."""
+_SLOW = 10
+"""How many times as long one that moves a whole image may take."""
+_LAST_S = 10
+"""Seconds that it has while everything is given up."""
+_PATIENCE = "DOCKER_CLIENT_TIMEOUT"
 DOCKER = "Docker Engine"
 PODMAN = "Podman"
 PODMAN_COMPONENT = "Podman Engine"
@@ -107,14 +112,44 @@ def _ask(place: Place) -> Daemon | tuple[str, str]:
         return f"{address} ({named_by}) is another machine, which cannot see this machine's folders", "remote"
     try:
         api = APIClient(base_url=address, version="auto", timeout=_PATIENCE_S)
-        api.timeout = _BUSY_S  # It is there: the rest may take a while on a busy machine.
+        api.timeout = _patience()  # It is there: the rest may take a while on a busy machine.
         version, facts = api.version(), api.info()
     except (DockerException, OSError, ValueError) as error:
         denied = "PermissionError" in repr(error) or "Permission denied" in str(error)
         why = "permission denied" if denied else "it does not answer"
         return f"{address} ({named_by}): {why}", "denied" if denied else "silent"
-    api.timeout = _LONG_S
     return _daemon(api, address, version, facts)
+
+
+def _patience() -> int:
+    """Seconds that an engine has to answer: `DOCKER_CLIENT_TIMEOUT`, as Docker's other clients take it."""
+    try:
+        return max(1, int(os.environ.get(_PATIENCE, "")))
+    except ValueError:
+        return _PATIENT_S
+
+
+@contextlib.contextmanager
+def moving(api: APIClient) -> Iterator[None]:
+    """Be more patient while the engine stores or loads an image."""
+    with _within(api, _patience() * _SLOW):
+        yield
+
+
+@contextlib.contextmanager
+def parting(api: APIClient) -> Iterator[None]:
+    """Be less patient, when an error or Ctrl-C is on its way out: what stays is swept at the next start."""
+    with _within(api, min(_LAST_S, _patience())):
+        yield
+
+
+@contextlib.contextmanager
+def _within(api: APIClient, seconds: int) -> Iterator[None]:
+    before, api.timeout = api.timeout, seconds
+    try:
+        yield
+    finally:
+        api.timeout = before
 
 
 def default_places(sockets: list[str]) -> list[Place]:

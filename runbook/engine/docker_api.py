@@ -135,9 +135,10 @@ class ApiEngine:
         try:
             yield found
         except (RequestException, HTTPError) as error:
+            silent = "timed out" in str(error).lower()
             raise NeedMissing(
                 f"{self._product.name} stopped answering",
-                found.address,
+                f"{found.address} (it took a request and was silent for too long)" if silent else found.address,
                 hint=f"{self._product.hints['silent']}   (the next replay removes what is left)",
                 id="engine-gone",
             ) from error

@@ -13,12 +13,15 @@ import os
 import tarfile
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from runbook.engine.container import no_room
+from runbook.engine.daemon import moving
 from runbook.engine.interface import Plan
+from runbook.engine.layers import RATIO, ROOMY, weigh
 from runbook.errors import BundleRejected, EnvironmentNotRebuilt, NeedMissing
 from runbook.model.environment import Base
 from runbook.progress import Progress
@@ -143,14 +146,15 @@ def _by_reference(api: APIClient, plan: Plan, progress: Progress) -> str:
         )
     progress.say(f"pulling the base {reference}")
     try:
-        for line in api.pull(reference, stream=True, decode=True):
-            if "error" in line:
-                raise EnvironmentNotRebuilt(
-                    f"the base image cannot be pulled ({line['error']})",
-                    reference,
-                    hint=HINT,
-                    id="base-unavailable",
-                )
+        with moving(api):
+            for line in api.pull(reference, stream=True, decode=True):
+                if "error" in line:
+                    raise EnvironmentNotRebuilt(
+                        f"the base image cannot be pulled ({line['error']})",
+                        reference,
+                        hint=HINT,
+                        id="base-unavailable",
+                    )
         return str(api.inspect_image(reference)["Id"])
     except APIError as error:
         said = str(error.explanation or error)
@@ -172,14 +176,27 @@ def _from_layout(api: APIClient, plan: Plan, progress: Progress) -> str:
         api.inspect_image(image)
     except NotFound:
         progress.say("loading the base that the bundle carries")
+        _weigh(blobs, layers)
         try:
-            for line in api.load_image(_archive(blobs, config, layers)):
-                if "errorDetail" in line or "error" in line:
-                    raise _not_had("the base cannot be loaded", str(line.get("error")), "base-not-loaded")
+            with moving(api):
+                for line in api.load_image(_archive(blobs, config, layers)):
+                    if "errorDetail" in line or "error" in line:
+                        raise _not_had("the base cannot be loaded", str(line.get("error")), "base-not-loaded")
         except APIError as error:
             said = str(error.explanation or error)
             raise _not_had("the base cannot be loaded", said, "base-not-loaded") from error
     return image
+
+
+def _weigh(blobs: Path, layers: list[str]) -> None:
+    """Refuse a base that would fill the engine's disk, before the engine has a byte of it."""
+    with ThreadPoolExecutor(os.cpu_count() or 1, "weigh") as pool:
+        try:
+            sizes = list(pool.map(lambda layer: weigh(blobs / layer), layers))
+        except OSError as error:
+            raise NeedMissing("the carried base cannot be read", error, id="base-unreadable") from error
+    if sum(sizes) > max(ROOMY, RATIO * sum((blobs / layer).stat().st_size for layer in layers)):
+        raise BundleRejected("the carried base would fill the disk", f"{sum(sizes)} bytes", id="base-bomb")
 
 
 def _not_had(what: str, said: str, id: str) -> NeedMissing | EnvironmentNotRebuilt:

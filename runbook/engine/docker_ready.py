@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook.engine import bring, container, docker_base, owner, ready
 from runbook.engine.assemble import TARGET, Python
-from runbook.engine.daemon import PODMAN, Daemon
+from runbook.engine.daemon import PODMAN, Daemon, moving
 from runbook.engine.interface import Plan
 from runbook.engine.lock import alone
 from runbook.errors import EnvironmentNotRebuilt
@@ -252,7 +252,7 @@ def _commit(
         f"USER {user}",
     ]
     repository, _, tag = name.partition(":")
-    with owner.uninterrupted():
+    with owner.uninterrupted(), moving(daemon.api):
         # Podman ignores the configuration, keeps the base's variables, and takes a change's value as it stands;
         # Docker would expand it.
         how: dict[str, Any] = {"changes": changes} if daemon.product == PODMAN else {"conf": config}

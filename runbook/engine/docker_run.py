@@ -9,8 +9,9 @@ import shutil
 import signal
 import stat
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,8 +117,7 @@ def probing(
     out, err = Tail(_PROBE_CAP), Tail()
     image = daemon.api.inspect_image(built.handle)
     user = _user(daemon)
-    # The container goes first, which ends the thread that waits for it.
-    with owner.scratch() as folder, ThreadPoolExecutor(1, "runbook-probe") as pool:
+    with owner.scratch() as folder:
         folder.chmod(0o755)
         (folder / "probe.py").write_bytes(script)
         host = _limits(daemon, Limits()) | {
@@ -131,7 +131,16 @@ def probing(
         with container.created(
             daemon, built.handle, host, entrypoint=command, user=user, environment=variables, working_dir="/"
         ) as name:
-            running = pool.submit(container.run, daemon.api, name, stdout=out, stderr=err, time_s=600)
+            running: Future[container.Ended] = Future()
+
+            def wait() -> None:
+                try:
+                    running.set_result(container.run(daemon.api, name, stdout=out, stderr=err, time_s=600))
+                except BaseException as error:
+                    running.set_exception(error)
+
+            # Nothing waits for it at the end: it ends with the container, or with an engine that hangs.
+            threading.Thread(target=wait, name="runbook-probe", daemon=True).start()
 
             def answer() -> bytes:
                 ended = running.result()

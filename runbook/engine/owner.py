@@ -18,6 +18,8 @@ import psutil
 LABEL = "org.runbook.owner"
 """Label of every container that runbook makes."""
 _PREFIX = "runbook-"
+_HELD_S = 10
+"""Seconds that an interruption is held back at most."""
 
 
 @cache
@@ -71,19 +73,39 @@ def sweep_scratch() -> int:
 def uninterrupted() -> Iterator[None]:
     """Hold Ctrl-C and SIGTERM back while something is put away, then deliver them.
 
+    A second one breaks through, and so does the first after some seconds: an engine may never answer.
     By handlers, not by a mask: Python runs them in the main thread whichever thread the kernel chose.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     held: list[int] = []
+    waiting: list[threading.Timer] = []
+
+    def hold(number: int, _frame: object) -> None:
+        if held:
+            release()
+            held.clear()
+            os.kill(os.getpid(), number)
+            return
+        held.append(number)
+        timer = threading.Timer(_HELD_S, os.kill, (os.getpid(), number))
+        timer.daemon = True
+        waiting.append(timer)
+        timer.start()
+
+    def release() -> None:
+        for timer in waiting:
+            timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
     numbers: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda n, _frame: held.append(n)) for number in numbers}
+    before = {number: signal.signal(number, hold) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        release()
         for held_number in held:
             os.kill(os.getpid(), held_number)
 

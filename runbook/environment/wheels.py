@@ -19,6 +19,7 @@ from pathlib import Path
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from runbook.digest import receive
+from runbook.digest.atomic import explaining_full
 from runbook.environment.index import Index
 from runbook.environment.release import IndexFile, Release
 from runbook.environment.tags import best_wheel, platform_tags
@@ -75,7 +76,7 @@ def fetch(
     downloaded = 0
     if missing:
         progress.say(f"fetching {len(missing)} wheels")
-        found, downloaded = _from_index(missing, interpreter, index, store, progress)
+        found, downloaded = _from_index(missing, interpreter, index, store, cache, progress)
         names.update(found)
     return Fetched(target, tuple(sorted(names.values())), downloaded)
 
@@ -165,7 +166,12 @@ def _carried(
 
 
 def _from_index(
-    pins: Sequence[Requirement], interpreter: Interpreter, index: Index, store: _Store, progress: Progress
+    pins: Sequence[Requirement],
+    interpreter: Interpreter,
+    index: Index,
+    store: _Store,
+    cache: Path,
+    progress: Progress,
 ) -> tuple[dict[str, str], int]:
     releases = index.files([(pin.name, pin.version) for pin in pins], progress)
     chosen: dict[str, IndexFile] = {}
@@ -196,7 +202,8 @@ def _from_index(
 
         def get(one: tuple[Requirement, IndexFile]) -> str:
             try:
-                store.download(*one, interpreter, index, count)
+                with explaining_full("wheels", cache):
+                    store.download(*one, interpreter, index, count)
             except OSError as error:
                 return f"{one[0].pin}: {error}"
             return ""

@@ -21,6 +21,7 @@ from runbook.compare.tolerances import choose
 from runbook.errors import NotComparable, UsageError
 from runbook.flow.diff import diff
 from runbook.flow.hybrid import Mixture, side
+from runbook.flow.own import is_own
 from runbook.flow.preflight import find_engine
 from runbook.flow.replay import Choices
 from runbook.flow.trials import Answer, Budget, BudgetSpent, Ends, Trials
@@ -57,7 +58,10 @@ def bisect(
         compared = diff(a, b, overrides=choices.tolerances).report
         assert compared.comparison is not None
         sides = side(bundles[0]), side(bundles[1])
-        differing = factors.differing(*sides, based=find_engine(choices.engine).name != "local")
+        # Chosen once: a mixture is nobody's bundle.
+        engine = find_engine(choices.engine, own=all(is_own(bundle.id) for bundle in bundles))
+        choices = replace(choices, engine=engine.name)
+        differing = factors.differing(*sides, based=engine.name != "local")
         parts = [part for factor in differing.factors for part in factor.parts]
         if not parts:
             raise _nothing_to_swap(differing)

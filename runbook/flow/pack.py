@@ -29,6 +29,7 @@ from runbook.environment.index import Index
 from runbook.errors import NeedMissing, UsageError
 from runbook.fetch.cache import DataCache
 from runbook.flow.libraries import Libraries, Place, carry_libraries, on_this_machine
+from runbook.flow.own import note_derived
 from runbook.flow.referenced import check_names, have, offer
 from runbook.flow.seal import DERIVED, add_documents, add_layout, add_wheels
 from runbook.model import manifest
@@ -117,6 +118,7 @@ def pack(path: Path, choices: Choices, progress: Progress = SILENT) -> Packed:
             }
             add_documents(writer, parts.record, bundle.series)
             identity = writer.finish()
+        note_derived(identity, bundle.id)
     told = {name: size for name, size in sizes.items() if size}
     return Packed(target, identity, bundle.id, told, lacks(parts.record))
 

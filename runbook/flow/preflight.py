@@ -88,8 +88,11 @@ def refuse(preflight: Preflight, despite: Collection[str]) -> tuple[str, ...]:
     return tuple(f"replayed although: {one.what}: {one.found}" for one in ignored)
 
 
-def find_engine(wanted: str) -> Engine:
-    """The engine of this name; `auto`: the first that isolates, Docker before any other, else `local`."""
+def find_engine(wanted: str, *, own: bool = False) -> Engine:
+    """The engine of this name; `auto`: the first that isolates, Docker before any other.
+
+    Where none is, `local` for a bundle of the user's own; raises NeedMissing (`no-sandbox`) for any other.
+    """
     engines: dict[str, Engine] = members("engine")
     if wanted != "auto":
         if wanted not in engines:
@@ -103,6 +106,13 @@ def find_engine(wanted: str) -> Engine:
     for name, engine in sorted(engines.items(), key=lambda item: item[0] != "docker"):
         if name != "local" and not engine.available():
             return engine
+    if not own:
+        raise NeedMissing(
+            "no engine that isolates is at hand, and the bundle was not captured by you on this machine",
+            engines["docker"].available(),
+            hint=f"{engines['docker'].hint()}; only if you trust its author with this machine: --engine local",
+            id="no-sandbox",
+        )
     return engines["local"]
 
 

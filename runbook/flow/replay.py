@@ -27,6 +27,7 @@ from runbook.flow import codebase
 from runbook.flow.gpus import wanted_here
 from runbook.flow.kept import kept_layout
 from runbook.flow.libraries import planned
+from runbook.flow.own import is_own
 from runbook.flow.preflight import Terms, find_engine, look_ahead, refuse
 from runbook.flow.referenced import have
 from runbook.flow.seeding import seeded
@@ -102,7 +103,7 @@ def plan(path: Path, choices: Choices, progress: Progress = SILENT) -> Preflight
         verify_opened(bundle, quick=True, progress=progress)
         engine: Engine | NeedMissing
         try:
-            engine = find_engine(choices.engine)
+            engine = find_engine(choices.engine, own=is_own(bundle.id))
         except NeedMissing as error:
             engine = error
         return look_ahead(bundle, engine, choices.terms).preflight
@@ -131,7 +132,7 @@ def rerun(bundle: Bundle, choices: Choices, progress: Progress = SILENT) -> Repl
             from runbook.flow.spotcheck import followed
 
             followed(bundle.record, bundle.series, choices.until)
-        engine = find_engine(choices.engine)
+        engine = find_engine(choices.engine, own=is_own(bundle.id))
         engine.sweep()
         outlook = look_ahead(bundle, engine, choices.terms)
         overruled = refuse(outlook.preflight, choices.despite)

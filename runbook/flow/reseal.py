@@ -6,6 +6,7 @@ from pathlib import Path
 
 from runbook.bundle.read import Bundle
 from runbook.bundle.write import BundleWriter
+from runbook.flow.own import note_derived
 from runbook.flow.seal import DERIVED, add_documents
 from runbook.model.record import Record
 
@@ -21,4 +22,6 @@ def reseal(bundle: Bundle, record: Record, target: Path, *, archive: bool, repla
                 with bundle.open(name) as source:
                     writer.add_stream(name, source, sha256=bundle.digest(name))
         add_documents(writer, record, bundle.series)
-        return writer.finish()
+        identity = writer.finish()
+    note_derived(identity, bundle.id)
+    return identity

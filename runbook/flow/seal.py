@@ -17,6 +17,7 @@ from runbook.environment.lock import LockResult
 from runbook.environment.recipe import dockerfile, replay_script
 from runbook.export.interface import Payload
 from runbook.flow.cleanse import Cleansed, Materials
+from runbook.flow.own import note
 from runbook.launch.metrics import decode_series
 from runbook.model import manifest
 from runbook.model.carrying import held_wheels
@@ -57,7 +58,9 @@ def seal(goods: Goods, target: Path, *, archive: bool, replace: bool) -> tuple[s
             "libraries": sum(writer.add_file(name, path).size for name, path in sorted(goods.libraries.items())),
         }
         add_documents(writer, goods.record, decode_series(goods.clean.texts[layout.SERIES]))
-        return writer.finish(), {name: size for name, size in sizes.items() if size}
+        identity = writer.finish()
+    note(identity)
+    return identity, {name: size for name, size in sizes.items() if size}
 
 
 def _code(writer: BundleWriter, goods: Goods) -> int:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from runbook.bundle.read import Bundle
 from runbook.compare.determinism import Ran, sensitivity
 from runbook.errors import JobFailed
+from runbook.flow.own import is_own
 from runbook.flow.preflight import find_engine
 from runbook.flow.replay import Choices, rerun
 from runbook.flow.variations import Impossible, Setting, Variation, variations
@@ -23,7 +24,7 @@ def tried(
     control, first: what the unchanged runs gave, and the first of them. Where their metrics vary, each change is
     made twice: do they still vary, once this is fixed?
     """
-    setting = Setting(bundle.record, find_engine(choices.engine).name, choices.limits.cpus)
+    setting = Setting(bundle.record, find_engine(choices.engine, own=is_own(bundle.id)).name, choices.limits.cpus)
     found = []
     for one in variations(names, setting):
         if isinstance(one, Impossible):

@@ -84,9 +84,10 @@ CASES = {
         },
     ),
     "a base that preloads a library": Case(exit=4, id="LD_PRELOAD", variables=("LD_PRELOAD=/evil.so",)),
-    # uv leaves out what climbs, pip refuses it; either way it lies nowhere.
+    # Refused before a byte of it is unpacked.
     "a wheel that climbs": Case(
-        exit=0,
+        exit=4,
+        id="no plain file name",
         wheel={
             "../../../../../../" + MARK: "x",
             "/" + MARK: "x",

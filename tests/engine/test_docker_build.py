@@ -1,5 +1,7 @@
 """What goes into an environment's image, what is refused, and what stays after a failure."""
 
+import gzip
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -132,9 +134,36 @@ def test_a_base_with_a_flipped_bit_is_refused(
     assert caught.value.id == "base-corrupt"
 
 
-def rewrite(folder: Path, manifest: dict[str, Any], config: dict[str, Any]) -> None:
-    import hashlib
+def test_a_base_that_would_fill_the_disk_is_refused_before_the_engine_has_it(
+    other: Callable[..., Plan],
+    copied_layout: Callable[[], Path],
+    docker_client: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = copied_layout()
+    blobs = folder / "blobs/sha256"
+    named = json.loads((folder / "index.json").read_text())["manifests"][0]["digest"][7:]
+    manifest = json.loads((blobs / named).read_text())
+    bomb = gzip.compress(bytes(64 << 20))
+    digest = hashlib.sha256(bomb).hexdigest()
+    (blobs / digest).write_bytes(bomb)
+    manifest["layers"].append({"digest": f"sha256:{digest}", "size": len(bomb)})
+    config = json.loads((blobs / manifest["config"]["digest"][7:]).read_text()) | {"author": fresh_id()}
+    rewrite(folder, manifest, config)
+    monkeypatch.setattr("runbook.engine.layers.ROOMY", 1 << 20)
+    before = {image["Id"] for image in docker_client.images()}
+    with pytest.raises(BundleRejected) as caught:
+        build(
+            other(
+                layout=lambda: folder,
+                base={"digest": json.loads((folder / "index.json").read_text())["manifests"][0]["digest"]},
+            )
+        )
+    assert caught.value.id == "base-bomb"
+    assert f"sha256:{manifest['config']['digest'][7:]}" not in {i["Id"] for i in docker_client.images()} - before
 
+
+def rewrite(folder: Path, manifest: dict[str, Any], config: dict[str, Any]) -> None:
     def blob(document: Any) -> str:
         content = json.dumps(document).encode()
         digest = hashlib.sha256(content).hexdigest()

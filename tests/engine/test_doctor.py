@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from runbook.errors import NeedMissing
+
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -107,4 +109,7 @@ def test_a_replay_left_to_choose_takes_docker_before_podman_and_podman_before_no
         monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
         assert find_engine("auto").name == "podman"
         monkeypatch.setenv("CONTAINER_HOST", f"unix://{tmp_path}/no.sock")
-        assert find_engine("auto").name == "local"
+        assert find_engine("auto", own=True).name == "local"
+        with pytest.raises(NeedMissing) as caught:
+            find_engine("auto")
+        assert caught.value.id == "no-sandbox"

@@ -7,6 +7,7 @@ this session alone. All replays share one cache: one that a fault had poisoned w
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shutil
 import signal
@@ -54,6 +55,8 @@ class Road:
     api: Any
     address: str
     env: dict[str, str] = field(default_factory=dict)
+    ready: list[str] = field(default_factory=list)
+    """What the engine calls the bundle's base once its Python is ready."""
 
     def replay(self, **env: str) -> Done:
         """A whole replay, in Docker."""
@@ -64,11 +67,14 @@ class Road:
         return self.project.start("replay", self.bundle, "--engine", "docker", env=self.env | env)
 
     def forget(self) -> None:
-        """Have the engine lose the environment."""
+        """Have the engine and the cache lose the environment, and what it was made of but its wheel."""
         from docker.errors import NotFound
 
-        with contextlib.suppress(NotFound):
-            self.api.remove_image(self.image, force=True)
+        for folder in ("trees", "bytecode", "linked"):
+            shutil.rmtree(Path(self.env["XDG_CACHE_HOME"]) / "runbook" / folder, ignore_errors=True)
+        for tag in (self.image, *self.ready):
+            with contextlib.suppress(NotFound):
+                self.api.remove_image(tag, force=True)
 
     def left(self, pid: int) -> list[str]:
         """What the process of this number left: containers, folders, half-made runs and reports."""
@@ -76,6 +82,7 @@ class Road:
         listed = self.api.containers(all=True, filters={"label": owner.LABEL})
         found = [one["Names"][0] for one in listed if part in one["Labels"][owner.LABEL]]
         found += [p.name for p in Path(tempfile.gettempdir()).glob(f"runbook-*{part}*")]
+        found += [str(p) for p in Path(self.env["XDG_CACHE_HOME"]).glob("runbook/*/**/.partial-*")]
         return found
 
     def runs(self) -> list[str]:
@@ -128,6 +135,11 @@ def road(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Iterator[Road]
         assert [p["shipped"] for p in record["environment"]["packages"] if p["name"] == "fault"] == ["locked"]
         image = f"runbook/env:{record['environment']['id']['value'][7:31]}"
         made = Road(project, index, project.folder / "x.runbook", image, daemon.api, daemon.address, env)
+        done = made.replay(XDG_CACHE_HOME=str(folder / "first"))
+        assert done.code == 0, done.err
+        made.ready += [
+            tag for tag in made.api.inspect_image(image)["RepoTags"] if tag.startswith("runbook/python:")
+        ]
         yield made
         made.forget()
 
@@ -175,14 +187,22 @@ def test_whatever_the_index_does_wrong_the_replay_exits_4_and_the_cache_is_never
 
 _STAGES = {
     "before anything": (r"GET /images/runbook/env", 1),
-    "the installer is made": (r"POST /containers/create", 1),
-    "the installer starts": (r"POST /containers/\S+/start", 1),
-    "the environment is kept": (r"POST /commit", 1),
-    "the probe is made": (r"POST /containers/create", 2),
-    "the job starts": (r"POST /containers/\S+/start", 3),
+    "the base's Python is asked": (r"POST /containers/create", 1),
+    "the base's Python starts": (r"POST /containers/\S+/start", 1),
+    "the base's Python is kept": (r"POST /commit", 1),
+    "modules are compiled": (r"POST /containers/\S+/start", 2),
+    "the environment is named": (r"POST /images/\S+/tag", 1),
+    "the probe is made": (r"POST /containers/create", 3),
+    "the job starts": (r"POST /containers/\S+/start", 4),
 }
 """A stage of a replay that builds, by what the engine is asked then."""
-_INTERRUPTED = ("the installer starts", "the environment is kept", "the probe is made", "the job starts")
+_INTERRUPTED = (
+    "the base's Python starts",
+    "the base's Python is kept",
+    "modules are compiled",
+    "the probe is made",
+    "the job starts",
+)
 
 
 def test_an_engine_that_dies_at_any_stage_is_what_is_missing_and_what_it_kept_is_swept(
@@ -199,6 +219,63 @@ def test_an_engine_that_dies_at_any_stage_is_what_is_missing_and_what_it_kept_is
         if done.code != 6 or not said:
             wrong[name] = (done.code, done.err)
     assert wrong == {}
+    assert road.runs() == runs
+    road.recovers()
+
+
+_HANGS = ("before anything", "modules are compiled", "the job starts")
+
+
+@pytest.mark.parametrize("interrupted", [False, True], ids=["waited for", "interrupted"])
+def test_an_engine_that_takes_requests_and_answers_none_is_given_up_or_left_at_once(
+    road: Road, tmp_path: Path, interrupted: bool
+) -> None:
+    wrong = {}
+    runs = road.runs()
+    patience = "600" if interrupted else "3"
+    for at, name in enumerate(_HANGS):
+        road.forget()
+        with (
+            proxied(tmp_path / f"{at}.sock", road.address, stage=_STAGES[name]) as proxy,
+            road.start(DOCKER_HOST=proxy.url, DOCKER_CLIENT_TIMEOUT=patience) as process,
+        ):
+            proxy.act = proxy.stall
+            if interrupted:
+                assert proxy.stalled.wait(120), name
+                process.send_signal(signal.SIGINT)
+            err = process.communicate(timeout=120)[1]
+        good = "error: interrupted" in err if interrupted else "error: Docker Engine stopped answering" in err
+        if process.returncode != (130 if interrupted else 6) or not good:
+            wrong[name] = (process.returncode, err)
+    assert wrong == {}
+    assert road.runs() == runs
+    road.recovers()
+
+
+_FULL = {"the cache": "XDG_CACHE_HOME", "the scratch folder": "TMPDIR", "the run store": ""}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounting a small file system needs root")
+@pytest.mark.parametrize("name", _FULL)
+def test_a_full_disk_of_this_machine_is_named_and_nothing_half_made_is_left(
+    road: Road, tmp_path: Path, name: str
+) -> None:
+    variable = _FULL[name]
+    small = tmp_path if variable else road.project.folder / ".runbook/runs"
+    runs = road.runs()
+    road.forget()
+    # Room for the first few files of a replay, and no more.
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", small], check=True)
+    try:
+        done = road.replay(**({variable: str(small)} if variable else {}))
+        left = [
+            str(path) for path in small.rglob("*") if ".partial" in path.name or path.name.startswith("runbook-")
+        ]
+    finally:
+        subprocess.run(["umount", small], check=True)
+    assert (done.code, done.err.count("error: "), done.err.count("hint: ")) == (6, 1, 1), done.err
+    assert "no space left" in done.err.lower() or "unexpected" not in done.err, done.err
+    assert left == []
     assert road.runs() == runs
     road.recovers()
 

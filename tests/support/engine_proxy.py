@@ -49,6 +49,7 @@ class Proxy:
         self._listener.bind(str(self.path))
         self._listener.listen(64)
         self._open: set[socket.socket] = set()
+        self.stalled = threading.Event()
         self._matched = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -70,6 +71,10 @@ class Proxy:
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
 
+    def stall(self) -> None:
+        """Hang: every connection stays and more are taken, and nothing is ever answered."""
+        self.stalled.set()
+
     def _accept(self) -> None:
         while not self.dead.is_set():
             try:
@@ -86,6 +91,9 @@ class Proxy:
         try:
             while data := source.recv(1 << 16):
                 due = requests and self._hear(data)
+                if self.stalled.is_set():
+                    self.dead.wait()
+                    return
                 target.sendall(data)
                 if due:
                     time.sleep(0.1)  # The engine has begun with it.
