@@ -193,6 +193,8 @@ def _debian_files(metadata: Path) -> list[Path]:
 
 def _added(paths: list[Path], site: Path, foreign: Collection[str]) -> list[Path]:
     """Files that nobody recorded, in the folders of these paths."""
+    # A script is recorded as `site/../../../bin/x`: the folder that it lies in is nobody's.
+    paths = [_normal(p) for p in paths]
     known = {str(p) for p in paths}
     folders = sorted({p.parent for p in paths if p.parent != site and p.is_relative_to(site)})
     beside = (p for folder in folders if folder.is_dir() for p in sorted(folder.iterdir()))

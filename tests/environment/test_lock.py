@@ -205,6 +205,22 @@ def test_scripts_data_and_modes_come_back(make_environment: Make, tmp_path: Path
     assert list((again.folder / "include").rglob("tool.h"))
 
 
+def test_scripts_beside_an_edited_one_are_not_the_packages(make_environment: Make, tmp_path: Path) -> None:
+    """An environment that was moved or copied has other first lines in its scripts than their RECORD says."""
+    script = "#!python\nprint('done')\n"
+    tool = make_wheel(tmp_path, "tool", "1.0", {"tool.py": "", "tool-1.0.data/scripts/tool-script": script})
+    environment = make_environment()
+    environment.install(tool)
+    tool.unlink()
+    with (environment.folder / "bin/tool-script").open("a") as moved:
+        moved.write("# moved\n")
+    result = environment.lock(tmp_path / "lock", tmp_path / "cache", "--isolated", "--no-index")
+    assert carried(result) == {"tool": "repacked"}
+    (wheel,) = result.wheels.glob("tool-*.whl")
+    held = [name for name in zipfile.ZipFile(wheel).namelist() if "/scripts/" in name]
+    assert held == ["tool-1.0.data/scripts/tool-script"]
+
+
 def test_the_same_environment_locked_twice_gives_the_same_bytes(
     make_environment: Make, own_index: OwnIndex, tmp_path: Path
 ) -> None:
