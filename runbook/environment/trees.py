@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,6 +34,19 @@ from runbook.model.requirements import Requirement, parse_requirements
 LISTING = "listing.json"
 FILES = "files"
 """The folder of a tree that holds the files."""
+_MALFORMED = (
+    ValueError,
+    KeyError,
+    AssertionError,
+    RuntimeError,
+    NotImplementedError,
+    FileExistsError,
+    NotADirectoryError,
+    IsADirectoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading and installing a wheel raises where it is none."""
 _INSTALLER = b"runbook\n"
 _MOST_FILES = 1_000_000
 _ROOMY = 1 << 30
@@ -127,14 +141,7 @@ def _lay_out(wheel: Path, target: Path, library: str, python: str) -> None:
         try:
             _check(wheel)
             _install(wheel, draft / FILES, library, python)
-        except (
-            ValueError,
-            KeyError,
-            AssertionError,
-            RuntimeError,
-            NotImplementedError,
-            zipfile.BadZipFile,
-        ) as error:
+        except _MALFORMED as error:
             raise _refused(wheel, str(error)) from error
         (draft / LISTING).write_bytes(msgspec.json.encode(sorted(_settle(draft / FILES))))
         draft.chmod(0o755)
@@ -167,6 +174,7 @@ def _install(wheel: Path, prefix: Path, library: str, python: str) -> None:
     """By pypa's own library; what it refuses is a ValueError or an AssertionError."""
     from installer import install
     from installer.destinations import SchemeDictionaryDestination
+    from installer.exceptions import InstallerError, InvalidWheelSource
     from installer.sources import WheelFile
 
     packages = str(prefix / "lib" / library / "site-packages")
@@ -181,11 +189,14 @@ def _install(wheel: Path, prefix: Path, library: str, python: str) -> None:
     Path(packages).mkdir(parents=True)
     with warnings.catch_warnings(), WheelFile.open(wheel) as source:
         warnings.simplefilter("ignore")  # Bytecode that a wheel brings is left out.
-        install(
-            source=source,
-            destination=SchemeDictionaryDestination(schemes, interpreter=python, script_kind="posix"),
-            additional_metadata={"INSTALLER": _INSTALLER},
-        )
+        try:
+            install(
+                source=source,
+                destination=SchemeDictionaryDestination(schemes, interpreter=python, script_kind="posix"),
+                additional_metadata={"INSTALLER": _INSTALLER},
+            )
+        except (InstallerError, InvalidWheelSource) as error:
+            raise ValueError(str(error)) from error
 
 
 def _settle(files: Path) -> list[tuple[str, int]]:

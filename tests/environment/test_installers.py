@@ -1,4 +1,4 @@
-"""Both roads install the same files: uv, which runbook uses, and pip, which anybody has."""
+"""All roads install the same files: runbook's own, uv, and pip, which anybody has."""
 
 import hashlib
 import subprocess
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from runbook.environment import trees
 from runbook.environment.index import Index
 from runbook.environment.wheels import fetch
 from runbook.model.environment import Interpreter
@@ -37,7 +38,7 @@ def installed(prefix: Path) -> dict[str, str]:
 
 
 @pytest.mark.network
-def test_uv_and_pip_install_the_same_files(interpreter: Interpreter, tmp_path: Path) -> None:
+def test_runbook_uv_and_pip_install_the_same_files(interpreter: Interpreter, tmp_path: Path) -> None:
     index = Index(tmp_path / "cache")
     pins = [Requirement(r.name, r.version, index.hashes(r)) for r in index.files(REAL).values()]
     lock = tmp_path / "requirements.txt"
@@ -63,3 +64,10 @@ def test_uv_and_pip_install_the_same_files(interpreter: Interpreter, tmp_path: P
     first, second = installed(with_uv), installed(with_pip)
     assert len(first) > 800
     assert first == second
+    laid_out = trees.have(
+        lock.read_bytes(), interpreter, {}, lambda: got.folder, python=sys.executable, cache=tmp_path / "cache"
+    )
+    ours = {}
+    for tree in laid_out.values():
+        ours |= installed(tree / trees.FILES)
+    assert ours == first
