@@ -119,7 +119,9 @@ def _unpack(folder: Path, pins: Sequence[Requirement], store: Path, library: str
             _lay_out(wheel, target, library, python)
         return sha256, target
 
-    with ThreadPoolExecutor(cores(), "unpack") as pool:
+    # Bytecode that a wheel brings is left out, with a warning. Which are shown is the process's, not a thread's.
+    with warnings.catch_warnings(), ThreadPoolExecutor(cores(), "unpack") as pool:
+        warnings.simplefilter("ignore")
         found = dict(pool.map(tree, sorted(folder.glob("*.whl"))))
     if lost := [pin.pin for pin in pins if found.keys().isdisjoint(pin.hashes)]:
         raise _refused(folder / lost[0], "there is no wheel of it")

@@ -2,6 +2,7 @@
 
 The bundle's one package comes from an index on loopback, so that the road has every stage; its environment is of
 this session alone. All replays share one cache: one that a fault had poisoned would spoil the last of each table.
+The engine is a private one where that can be: a fault begins without the base's image, which other tests run on.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from typing import Any
 import pytest
 import uv
 from engine_proxy import proxied
+from private_engine import missing, private_engine
 
 from runbook.engine import owner
+from runbook.engine.daemon import Daemon
 from runbook.engine.docker_api import ApiEngine
 from runbook.registry import members
 from tests.environment.conftest import OwnIndex, serving
@@ -97,6 +100,24 @@ class Road:
             assert not owner.is_dead(container["Labels"][owner.LABEL])
 
 
+@contextlib.contextmanager
+def _engine(folder: Path) -> Iterator[tuple[Daemon, dict[str, str]]]:
+    """The engine to break, and the variables that name it."""
+    engine = members("engine")["docker"]
+    assert isinstance(engine, ApiEngine)
+    if missing():
+        daemon = engine.find()
+        assert isinstance(daemon, Daemon)
+        yield daemon, {}
+        return
+    with private_engine(folder / "engine.log") as host, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_HOST", host)
+        daemon = engine.find()
+        assert isinstance(daemon, Daemon)
+        patch.undo()
+        yield daemon, {"DOCKER_HOST": host}
+
+
 @pytest.fixture(scope="module")
 def road(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Iterator[Road]:
     """See Road."""
@@ -106,10 +127,7 @@ def road(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Iterator[Road]
     python = folder / "venv/bin/python"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", python.parents[1]], check=True)
     text = f"VALUE = 4\nMARK = '{secrets.token_hex(8)}'\nFILLER = '{'x' * 100_000}'\n"
-    engine = members("engine")["docker"]
-    assert isinstance(engine, ApiEngine)
-    daemon = engine.find()
-    with serving(OwnIndex()) as index:
+    with serving(OwnIndex()) as index, _engine(folder) as (daemon, host):
         index.add(make_wheel(folder / "wheels", "fault", "1.0", {"fault.py": text}))
         # From the index itself, so that it is locked and not carried.
         command = [uv.find_uv_bin(), "pip", "install", "-q", "--no-cache", "--python", python, "--index-url"]
@@ -124,6 +142,7 @@ def road(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Iterator[Road]
             "PIP_RETRIES": "0",
             "PIP_DEFAULT_TIMEOUT": "1",
             "XDG_CACHE_HOME": str(folder / "cache"),
+            **host,
         }
         done = project.runbook("run", "--metric", "value=value: ([0-9]+)", "--", python, "train.py", env=env)
         assert done.code == 0, done.err

@@ -292,7 +292,11 @@ def test_no_secret_is_in_the_image_the_record_the_bundle_or_a_log(company: Compa
     for layer in (tmp_path / "image").rglob("layer.tar"):
         with tarfile.open(layer) as archive:
             archive.extractall(layer.parent / "files", filter="tar")
-    assert list((tmp_path / "image").rglob("corp_pkg.py"))
+    environments = [path.parents[4] for path in tmp_path.rglob("linked/*/lib/python3*/site-packages/corp_pkg.py")]
+    environments += [
+        path.parents[4] for path in company.folder.rglob("linked/*/lib/python3*/site-packages/corp_pkg.py")
+    ]
+    assert environments and all(secrets_below(one) == [] for one in environments)
     user = [company.folder / name for name in ("config", "netrc", "docker")]
     assert secrets_below(tmp_path, *user) == []
     assert secrets_below(company.folder) != []  # The search finds what is there.

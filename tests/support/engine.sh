@@ -62,8 +62,8 @@ start_podman() {
   # Where Docker was first, its runtime is there and Podman's own is not.
   command -v crun >/dev/null || runtime=(--runtime runc)
   mkdir -p /run/podman
-  cd /run/podman || return 1 # Its monitor leaves a file `oom` where it was started.
-  watched podman "${runtime[@]}" system service --time 0 unix:///run/podman/podman.sock
+  # Its monitor leaves a file `oom` where it was started.
+  watched env --chdir=/run/podman podman "${runtime[@]}" system service --time 0 unix:///run/podman/podman.sock
 }
 
 reason=$(address 2>&1) && { echo "$reason"; exit 0; }

@@ -36,7 +36,18 @@ def private_engine(log: Path) -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="runbook-engine-"))
     host = f"unix://{folder}/docker.sock"
     places = ("--data-root", folder / "data", "--exec-root", folder / "exec", "--pidfile", folder / "pid")
-    command = ["dockerd", *places, "-H", host, "--bridge", "none", "--iptables=false", "--ip6tables=false"]
+    # In a network of its own: an engine without a bridge takes away the one that another engine made.
+    command = [
+        *NO_ROUTE,
+        "dockerd",
+        *places,
+        "-H",
+        host,
+        "--bridge",
+        "none",
+        "--iptables=false",
+        "--ip6tables=false",
+    ]
     with log.open("wb") as sink:
         process = subprocess.Popen([*map(str, command)], stdin=subprocess.DEVNULL, stdout=sink, stderr=sink)
     try:
