@@ -27,8 +27,8 @@ pytestmark = pytest.mark.docker
 
 
 @pytest.fixture
-def other(plan: Plan) -> Iterator[Callable[..., Plan]]:
-    """The plan with another base; its images are removed."""
+def other(plan: Plan, tmp_path: Path) -> Iterator[Callable[..., Plan]]:
+    """The plan with another base, laid below `tmp_path`, which outlives this; its images are removed."""
     made: list[Plan] = []
 
     def change(**changes: Any) -> Plan:

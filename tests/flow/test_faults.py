@@ -110,7 +110,7 @@ def _engine(folder: Path) -> Iterator[tuple[Daemon, dict[str, str]]]:
         assert isinstance(daemon, Daemon)
         yield daemon, {}
         return
-    with private_engine(folder / "engine.log") as host, pytest.MonkeyPatch.context() as patch:
+    with private_engine(folder / "engine.log", apart=True) as host, pytest.MonkeyPatch.context() as patch:
         patch.setenv("DOCKER_HOST", host)
         daemon = engine.find()
         assert isinstance(daemon, Daemon)

@@ -31,14 +31,18 @@ def missing() -> str:
 
 
 @contextmanager
-def private_engine(log: Path) -> Iterator[str]:
-    """Start an engine without any image; yields its DOCKER_HOST, and removes all of it afterwards."""
+def private_engine(log: Path, *, apart: bool = False) -> Iterator[str]:
+    """Start an engine without any image; yields its DOCKER_HOST, and removes all of it afterwards.
+
+    apart: it has a network of its own and reaches no registry, not even on loopback. An engine without a bridge
+    that is not apart takes away the bridge that another engine made.
+    """
     folder = Path(tempfile.mkdtemp(prefix="runbook-engine-"))
     host = f"unix://{folder}/docker.sock"
     places = ("--data-root", folder / "data", "--exec-root", folder / "exec", "--pidfile", folder / "pid")
-    # In a network of its own: an engine without a bridge takes away the one that another engine made.
+    network = NO_ROUTE if apart else ()
     command = [
-        *NO_ROUTE,
+        *network,
         "dockerd",
         *places,
         "-H",
