@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from runbook.model import statement
 from runbook.model.manifest import Entry
 
 BAGIT: Final = "bagit.txt"
 BAG_INFO: Final = "bag-info.txt"
-MANIFEST: Final = "manifest-sha256.txt"
+MANIFEST: Final = statement.MANIFEST
 TAG_MANIFEST: Final = "tagmanifest-sha256.txt"
 FETCH: Final = "fetch.txt"
 TAGS: Final = (BAGIT, BAG_INFO, MANIFEST, TAG_MANIFEST)

@@ -15,12 +15,11 @@ import msgspec
 from runbook.export.interface import Payload
 from runbook.model.fact import Fact
 from runbook.model.record import Record
+from runbook.model.statement import MANIFEST, STATEMENT
 
-STATEMENT: Final = "https://in-toto.io/Statement/v1"
 PREDICATE: Final = "https://slsa.dev/provenance/v1"
 BUILD_TYPE: Final = "https://github.com/runbook-ml/runbook/blob/main/docs/provenance.md#build-type-v1"
 BUILDER: Final = "https://github.com/runbook-ml/runbook/blob/main/docs/provenance.md#local-capture-v1"
-MANIFEST: Final = "manifest-sha256.txt"
 
 Json = dict[str, Any]
 

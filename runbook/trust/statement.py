@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from runbook.errors import SignatureRefused
-
-STATEMENT: Final = "https://in-toto.io/Statement/v1"
-MANIFEST: Final = "manifest-sha256.txt"
+from runbook.model.statement import MANIFEST, STATEMENT
 
 
 def check(statement: Any, bundle_id: str, digests: Mapping[str, str]) -> str:
